@@ -1,0 +1,123 @@
+"""The settings of a run: validated, and the same from a widget, a terminal or JSON."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+    field_validator,
+)
+
+from napari_noise2self.engine.errors import InputError
+from napari_noise2self.engine.partition import Grid
+
+Output = Literal["auto", "single-pass", "j-invariant"]
+Network = Literal["unet", "dncnn", "custom"]
+Device = Literal["auto", "cuda", "mps", "cpu"]
+
+
+class TrainingConfig(BaseModel):
+    """Everything that decides how a denoiser is trained and applied.
+
+    Frozen; ``model_dump_json()`` and ``model_validate_json()`` turn it into
+    JSON and back.
+
+    Parameters
+    ----------
+    partition : Grid, optional
+        The partition J; None takes a grid of width 4 (2 along Z).
+    replacement : {"mean"}
+        What hidden pixels are replaced with: the mean of their visible
+        neighbours.
+    network : {"unet", "dncnn", "custom"}
+        "custom" is set when a `torch.nn.Module` of the caller is trained.
+    channels : int
+        Features of the UNet at full resolution.
+    depth : int
+        Number of times that the UNet halves the image.
+    epochs : float, optional
+        Length of the training; one epoch draws as many targets as the data
+        has pixels.  None plans it from the data and the device.
+    output : {"auto", "single-pass", "j-invariant"}
+        What `predict` returns by default.
+    device : {"auto", "cuda", "mps", "cpu"}
+    seed : int
+        Same seed, device and version: same result.
+    volume : bool
+        Denoise Z as a third spatial axis with a 3-D network instead of
+        slice by slice.
+    batch_size : int
+        Crops per training step.
+    crop_size : int
+        Side of a training crop along Y and X, in pixels.
+    learning_rate : float
+        Peak of the one-cycle schedule.
+    averaging : bool
+        Average the prediction over flips and rotations.
+
+    Raises
+    ------
+    InputError
+        If a setting is unknown or out of range.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    partition: Grid | None = None
+    replacement: Literal["mean"] = "mean"
+    network: Network = "unet"
+    channels: int = Field(default=16, ge=1, le=512)
+    depth: int = Field(default=3, ge=1, le=6)
+    epochs: float | None = Field(default=None, gt=0)
+    output: Output = "auto"
+    device: Device = "auto"
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    volume: bool = False
+    batch_size: int = Field(default=4, ge=1)
+    crop_size: int = Field(default=128, ge=16)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    averaging: bool = True
+
+    def __init__(self, **settings: Any) -> None:
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise InputError(_sentence(error)) from None
+
+    @field_validator("partition", mode="before")
+    @classmethod
+    def _partition_from_json(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            settings = dict(value)
+            if settings.pop("kind", None) != "grid":
+                raise ValueError("expected a partition of kind 'grid'")
+            return Grid(**settings)
+        return value
+
+    @field_serializer("partition")
+    def _partition_to_json(self, value: Grid | None) -> dict[str, Any] | None:
+        if value is None:
+            return None
+        return {"kind": "grid", "width": value.width, "extent": value.extent}
+
+    def resolved_partition(self, ndim: int) -> Grid:
+        """The partition for `ndim` spatial axes, the automatic one if none is set."""
+        if self.partition is not None:
+            return self.partition
+        # Z is sampled coarsely and thin: a width of 2 keeps enough targets per step.
+        return Grid((2, 4, 4)) if ndim == 3 else Grid(4)
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"][:1]) or "setting"
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(TrainingConfig.model_fields)
+        return f"There is no setting named {name!r}: use one of {known}."
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"The setting {name!r} was {first['input']!r}: {reason[0].lower()}{reason[1:]}."

@@ -1,0 +1,29 @@
+"""The errors a caller can meet; each says what was given, expected and to be done."""
+
+
+class Noise2SelfError(Exception):
+    """Base class of every error this package raises on purpose.
+
+    It does not derive from `RuntimeError`: a generator worker of napari
+    swallows those without a word.
+    """
+
+
+class InputError(Noise2SelfError, ValueError):
+    """The image, its axes or a setting cannot be used as given."""
+
+
+class DeviceError(Noise2SelfError):
+    """The requested device is missing, or PyTorch cannot be loaded."""
+
+
+class OutOfMemoryError(Noise2SelfError):
+    """The device or the host ran out of memory even with the smallest pieces."""
+
+
+class EngineError(Noise2SelfError):
+    """PyTorch failed while training or predicting."""
+
+
+class ModelFileError(Noise2SelfError):
+    """A file is not a model of this package, or cannot be read as one."""

@@ -1,0 +1,123 @@
+"""What long work says while it runs, and how it is asked to stop or wait."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+# No two events closer than this, in seconds: a GUI gains nothing from more.
+INTERVAL = 0.1
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A sentence the user should read, such as a fallback that was taken."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class TrainingEvent:
+    """How far training is.
+
+    Attributes
+    ----------
+    step, steps : int
+        Steps done and planned.
+    epoch, epochs : float
+        The same in epochs (targets drawn over pixels in the data).
+    loss : float
+        Mean loss on the targets since the event before, in squared grey values.
+    score : float or None
+        Self-supervised score, in squared grey values, if it was measured
+        since the event before: the loss of the J-invariant prediction on
+        held-out positions.
+    seconds, seconds_left : float
+        Time spent, and expected until training ends.
+    frame : int or None
+        The frame of the output array that was filled with a preview.
+    device : str
+        Where it runs: "cpu", "cuda" or "mps".
+    """
+
+    step: int
+    steps: int
+    epoch: float
+    epochs: float
+    loss: float
+    score: float | None
+    seconds: float
+    seconds_left: float
+    frame: int | None
+    device: str
+
+
+@dataclass(frozen=True)
+class PredictionEvent:
+    """How far prediction is.
+
+    Attributes
+    ----------
+    fraction : float
+        Share of the work that is done, 0 to 1.
+    seconds, seconds_left : float
+        Time spent, and expected until prediction ends.
+    frame : int or None
+        The frame of the output array that was completed.
+    """
+
+    fraction: float
+    seconds: float
+    seconds_left: float
+    frame: int | None
+
+
+Event = Notice | TrainingEvent | PredictionEvent
+
+
+class Control:
+    """The wishes of whoever listens to long work; safe to use from any thread.
+
+    Attributes
+    ----------
+    preview_frame : int or None
+        The frame that previews are made of; None makes none.
+    """
+
+    def __init__(self, preview_frame: int | None = None) -> None:
+        self.preview_frame = preview_frame
+        self._stop = threading.Event()
+        self._running = threading.Event()
+        self._running.set()
+
+    def stop(self) -> None:
+        """Ask the work to end early and keep what there is; ends a pause, too."""
+        self._stop.set()
+        self._running.set()
+
+    def renew(self) -> None:
+        """Take back a `stop` that has been obeyed, so that the next phase can run."""
+        self._stop.clear()
+
+    def pause(self) -> None:
+        """Ask the work to wait."""
+        if not self._stop.is_set():
+            self._running.clear()
+
+    def resume(self) -> None:
+        """Let the work go on."""
+        self._running.set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was asked for."""
+        return self._stop.is_set()
+
+    @property
+    def paused(self) -> bool:
+        """Whether `pause` was asked for."""
+        return not self._running.is_set()
+
+    def wait_while_paused(self, timeout: float) -> None:
+        """Sleep until `resume` or `stop`, or until `timeout` seconds are over."""
+        self._running.wait(timeout)
