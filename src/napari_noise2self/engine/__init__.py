@@ -1,0 +1,1 @@
+"""Numbers in, numbers out: no Qt, no napari, no file formats."""

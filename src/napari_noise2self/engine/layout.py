@@ -87,7 +87,7 @@ class Layout:
 
     @property
     def spatial_axes(self) -> str:
-        """"ZYX" or "YX"."""
+        """The axes of the partition: "ZYX" or "YX"."""
         return "ZYX" if self.volume else "YX"
 
     @property
@@ -163,10 +163,10 @@ class Layout:
         -------
         frame : ndarray, shape (channels, [Z,] Y, X), dtype of `array`
         """
-        index = list(self.index(frame))
+        index: list[int | slice] = list(self.index(frame))
         if region is not None:
-            for letter, part in zip(self.spatial_axes, region, strict=True):
-                index[self.axes.index(letter)] = part
+            for letter, window in zip(self.spatial_axes, region, strict=True):
+                index[self.axes.index(letter)] = window
         part = np.asarray(array[tuple(index)])
         spatial = part.transpose(self._frame_order())
         return spatial.reshape(self.channels, *spatial.shape[-self.ndim :])

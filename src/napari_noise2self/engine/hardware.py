@@ -1,0 +1,82 @@
+"""Where the work runs: device, precision, memory."""
+
+from __future__ import annotations
+
+import platform
+
+import psutil
+import torch
+
+from napari_noise2self.engine.errors import DeviceError
+
+
+def select_device(name: str) -> torch.device:
+    """The device called `name`; "auto" takes CUDA, then Apple MPS, then the CPU.
+
+    Raises
+    ------
+    DeviceError
+        If the named device is not there.
+    """
+    present = {row["name"]: row for row in describe_devices()}
+    if name == "auto":
+        name = next(key for key in ("cuda", "mps", "cpu") if present[key]["available"])
+    if name not in present:
+        raise DeviceError(f"The device {name!r} is unknown: use auto, cuda, mps or cpu.")
+    if not present[name]["available"]:
+        raise DeviceError(
+            f"The device {name!r} was asked for, but PyTorch {torch.__version__} finds none here: "
+            f"use the device 'auto' or 'cpu', or install a PyTorch that supports it."
+        )
+    return torch.device(name)
+
+
+def describe_devices() -> list[dict[str, str | bool]]:
+    """The kinds of device PyTorch knows, whether each is there, and what it is."""
+    cuda = torch.cuda.is_available()
+    mps = torch.backends.mps.is_available()
+    return [
+        {
+            "name": "cuda",
+            "available": cuda,
+            "description": torch.cuda.get_device_name() if cuda else "no CUDA device",
+        },
+        {
+            "name": "mps",
+            "available": mps,
+            "description": "Apple GPU" if mps else "no Apple GPU",
+        },
+        {
+            "name": "cpu",
+            "available": True,
+            "description": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        },
+    ]
+
+
+def fast_dtype(device: torch.device) -> torch.dtype | None:
+    """The type that makes convolutions faster than float32 on `device`, if any."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
+    if device.type == "cpu":
+        # PyTorch has no public question for this; without the instructions
+        # bfloat16 is emulated and slower than float32.
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+            if getattr(torch.cpu, name, bool)():
+                return torch.bfloat16
+    return None
+
+
+def free_memory() -> int:
+    """Bytes of main memory that can be used without swapping."""
+    return int(psutil.virtual_memory().available)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that the device or the host ran out of memory."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in text or "can't allocate memory" in text
+    )

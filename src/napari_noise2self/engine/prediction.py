@@ -1,0 +1,255 @@
+"""Applying a network: in tiles, single pass or J-invariant, averaged over flips.
+
+The frame is padded by reflection and the padded frame is what the network is
+applied to, whole or in tiles.  A tile is read with a halo that covers all the
+network can see, and starts at a multiple of the network's own stride, so that
+the tiled result equals the whole one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_noise2self.engine.errors import OutOfMemoryError
+from napari_noise2self.engine.hardware import is_out_of_memory
+from napari_noise2self.engine.masking import dilate, reflect_pad, replace_with_mean
+from napari_noise2self.engine.partition import Grid
+
+# Reflected pixels around a frame: the network has seen crops end without them.
+PADDING = 16
+# Pixels of a tile without its halo: more would not be faster, only larger.
+TILE_PIXELS = 2**20
+MIN_TILE = 64
+
+# The symmetries of the square: whether to exchange Y and X, and which axes to flip.
+Symmetry = tuple[bool, tuple[int, ...]]
+IDENTITY: Symmetry = (False, ())
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One tile under one symmetry: the unit of work of a prediction."""
+
+    read: tuple[slice, ...]  # from the padded frame
+    keep: tuple[slice, ...]  # of what was read
+    write: tuple[slice, ...]  # into the padded frame
+
+
+def symmetries(averaging: bool, turn: bool) -> list[Symmetry]:
+    """The flips and rotations to average over: 8, 4 where Y and X differ, or 1."""
+    if not averaging:
+        return [IDENTITY]
+    flips: list[tuple[int, ...]] = [(), (-1,), (-2,), (-1, -2)]
+    return [(turned, axes) for turned in ((False, True) if turn else (False,)) for axes in flips]
+
+
+def _transform(x: Tensor, symmetry: Symmetry) -> Tensor:
+    turned, axes = symmetry
+    x = x.transpose(-1, -2) if turned else x
+    return x.flip(axes) if axes else x
+
+
+def _restore(x: Tensor, symmetry: Symmetry) -> Tensor:
+    turned, axes = symmetry
+    x = x.flip(axes) if axes else x
+    return x.transpose(-1, -2) if turned else x
+
+
+def _pieces(shape: Sequence[int], network: nn.Module, tile: Sequence[int]) -> Iterator[Piece]:
+    """Tiles of a padded frame; the whole frame for a network that cannot be tiled."""
+    halo: tuple[int, ...] | None = getattr(network, "halo", None)
+    multiple: tuple[int, ...] | None = getattr(network, "multiple", None)
+    if halo is None or multiple is None:
+        whole = tuple(slice(0, n) for n in shape)
+        yield Piece(whole, whole, whole)
+        return
+    lines = []
+    for n, h, m, t in zip(shape, halo, multiple, tile, strict=True):
+        size = max(t // m, 1) * m
+        margin = -(-h // m) * m
+        line = []
+        for start in range(0, n, size):
+            stop = min(start + size, n)
+            first, last = max(start - margin, 0), min(stop + margin, n)
+            line.append(
+                (slice(first, last), slice(start - first, stop - first), slice(start, stop))
+            )
+        lines.append(line)
+    for combination in itertools.product(*lines):
+        read, keep, write = zip(*combination, strict=True)
+        yield Piece(read, keep, write)
+
+
+def _tile_shape(ndim: int, shape: Sequence[int], pixels: int) -> list[int]:
+    side = max(round((pixels / (shape[0] if ndim == 3 else 1)) ** 0.5), 1)
+    return [*shape[: ndim - 2], side, side]
+
+
+class Predictor:
+    """Applies one network to frames.
+
+    Parameters
+    ----------
+    network : Module
+        In `eval` mode, on its device.
+    partition : Grid
+    averaging : bool
+        Average over flips, and rotations where Y and X are alike.
+    dtype : torch.dtype, optional
+        Type for mixed precision; float32 by default.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        partition: Grid,
+        device: torch.device,
+        *,
+        averaging: bool = True,
+        dtype: torch.dtype | None = None,
+        tile_pixels: int = TILE_PIXELS,
+    ) -> None:
+        self.network = network
+        self.partition = partition
+        self.device = device
+        self.averaging = averaging
+        self.dtype = dtype
+        self.tile_pixels = tile_pixels
+
+    def single_pass(self, frame: NDArray[np.float32]) -> Iterator[float | NDArray[np.float32]]:
+        """Apply the network to the frame as it is.
+
+        Parameters
+        ----------
+        frame : ndarray of float32, shape (channels, [Z,] Y, X)
+            Normalised.
+
+        Yields
+        ------
+        fraction or result : float or ndarray
+            The share of the work done after each piece; last, the result.
+        """
+        ndim = frame.ndim - 1
+        extents = self.partition.extents(ndim)
+        chosen = symmetries(self.averaging, extents[-1] == extents[-2])
+        yield from self._run(frame, [(None, symmetry) for symmetry in chosen])
+
+    def j_invariant(
+        self, frame: NDArray[np.float32], origin: Sequence[int] | None = None
+    ) -> Iterator[float | NDArray[np.float32]]:
+        """Predict each subset of the partition from the others (eq. 3 of the paper).
+
+        Parameters
+        ----------
+        frame : ndarray of float32, shape (channels, [Z,] Y, X)
+        origin : sequence of int, optional
+            Where the frame starts in the coordinates of the partition.
+
+        Yields
+        ------
+        fraction or result
+            As `single_pass`.
+        """
+        ndim = frame.ndim - 1
+        extents = self.partition.extents(ndim)
+        cycle = itertools.cycle(symmetries(self.averaging, extents[-1] == extents[-2]))
+        # Each subset under two symmetries: the average over all would take four times as long.
+        times = 2 if self.averaging else 1
+        passes = [
+            (subset, next(cycle))
+            for subset in range(self.partition.subsets(ndim))
+            for _ in range(times)
+        ]
+        yield from self._run(frame, passes, origin)
+
+    def subset(
+        self, frame: NDArray[np.float32], subset: int, origin: Sequence[int] | None = None
+    ) -> NDArray[np.float32]:
+        """The prediction on one subset from the others; meaningless elsewhere."""
+        *_, result = self._run(frame, [(subset, IDENTITY)], origin)
+        assert isinstance(result, np.ndarray)
+        return result
+
+    def _run(
+        self,
+        frame: NDArray[np.float32],
+        passes: Sequence[tuple[int | None, Symmetry]],
+        origin: Sequence[int] | None = None,
+    ) -> Iterator[float | NDArray[np.float32]]:
+        ndim = frame.ndim - 1
+        shape = frame.shape[1:]
+        x = torch.from_numpy(np.ascontiguousarray(frame)).to(self.device)[None]
+        labels = None
+        if passes[0][0] is not None:
+            labels = torch.from_numpy(self.partition.labels(shape, origin)).to(self.device)
+        total = torch.zeros_like(x)
+        weight = torch.zeros((), device=self.device)
+        if labels is not None:
+            weight = torch.zeros_like(x)
+        padding = [0 if ndim == 3 and axis == 0 else PADDING for axis in range(ndim)]
+        inner = _spatial(slice(p, p + n) for p, n in zip(padding, shape, strict=True))
+        pixels = self.tile_pixels
+        for number, (subset, symmetry) in enumerate(passes):
+            if subset is None or labels is None:
+                padded = _transform(reflect_pad(x, padding), symmetry)
+            else:
+                goal = (labels == subset)[None, None]
+                extents = self.partition.extents(ndim)
+                masked = replace_with_mean(x, dilate(goal, extents), extents)
+                padded = _transform(reflect_pad(masked, padding), symmetry)
+            out = torch.empty_like(padded)
+            done = 0
+            while True:
+                tile = _tile_shape(ndim, padded.shape[2:], pixels)
+                pieces = list(_pieces(padded.shape[2:], self.network, tile))
+                try:
+                    for place, piece in enumerate(pieces):
+                        self._apply(padded, out, piece)
+                        done = place + 1
+                        yield (number + done / len(pieces)) / len(passes)
+                    break
+                except RuntimeError as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    if (len(pieces) > 1 and pixels <= MIN_TILE**2) or _whole(self.network):
+                        raise OutOfMemoryError(
+                            f"The {self.device.type} ran out of memory on an image of "
+                            f"{'×'.join(map(str, shape))} pixels even in the smallest tiles: close "
+                            f"other programs, or use the device 'cpu'."
+                        ) from error
+                    pixels = min(pixels, math.prod(padded.shape[-2:])) // 2
+            result = _restore(out, symmetry)[inner]
+            if subset is None or labels is None:
+                total += result
+                weight += 1
+            else:
+                total += torch.where(goal, result, 0.0)
+                weight += goal
+        yield (total / weight.clamp(min=1))[0].cpu().numpy()
+
+    @torch.inference_mode()
+    def _apply(self, padded: Tensor, out: Tensor, piece: Piece) -> None:
+        part = padded[_spatial(piece.read)].contiguous(
+            memory_format=torch.channels_last if padded.ndim == 4 else torch.channels_last_3d
+        )
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+            result = self.network(part)
+        out[_spatial(piece.write)] = result.float()[_spatial(piece.keep)]
+
+
+def _spatial(parts: Iterable[slice]) -> tuple[Any, ...]:
+    """An index of the spatial axes of a batch."""
+    return (..., *parts)
+
+
+def _whole(network: nn.Module) -> bool:
+    return getattr(network, "halo", None) is None or getattr(network, "multiple", None) is None

@@ -1,0 +1,302 @@
+"""From any array to the numbers a network can be trained on.
+
+Bad pixels are found and filled, grey values are brought to mean 0 and
+variance 1 by one linear map per channel and stack, and a large stack is
+represented by blocks spread over all of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_noise2self.engine.errors import InputError
+from napari_noise2self.engine.layout import Layout
+
+# More than training ever draws on a CPU, and 256 MB as float32.
+MAX_TRAINING_PIXELS = 2**26
+# Side of the blocks that stand for an image larger than that.
+BLOCK_SIDE = 1024
+# Y and X must hold a few periods of a grid.
+MIN_SIDE = 16
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """The linear map of each channel to mean 0 and variance 1.
+
+    Attributes
+    ----------
+    offset, scale : tuple of float
+        One number per channel, in grey values.
+    """
+
+    offset: tuple[float, ...]
+    scale: tuple[float, ...]
+
+    def apply(self, frame: NDArray[Any]) -> NDArray[np.float32]:
+        """Normalise a frame of shape (channels, [Z,] Y, X)."""
+        offset, scale = self._broadcast(frame.ndim)
+        # In double precision: a large offset would eat the digits of float32.
+        return ((frame.astype(np.float64) - offset) / scale).astype(np.float32)
+
+    def invert(self, frame: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Back to grey values."""
+        offset, scale = self._broadcast(frame.ndim)
+        return (frame.astype(np.float64) * scale + offset).astype(np.float32)
+
+    def _broadcast(self, ndim: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        shape = (-1,) + (1,) * (ndim - 1)
+        return np.reshape(self.offset, shape), np.reshape(self.scale, shape)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of one frame to train on.
+
+    Attributes
+    ----------
+    values : ndarray of float32, shape (channels, [Z,] Y, X)
+        Normalised, bad pixels filled.
+    valid : ndarray of bool, same shape
+        False where a pixel was bad and must not be a target.
+    origin : tuple of int
+        Where the block starts in its frame, in the coordinates of the partition.
+    """
+
+    values: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    origin: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a network is trained on.
+
+    Attributes
+    ----------
+    blocks : list of Block
+    normalisation : Normalisation
+    pixels : int
+        Pixels of the whole data, also of what the blocks leave out.
+    notices : list of str
+        What the user should know about the data.
+    """
+
+    blocks: list[Block]
+    normalisation: Normalisation
+    pixels: int
+    notices: list[str]
+
+
+def check_image(image: Any, layout: Layout) -> None:
+    """Refuse what cannot be denoised.
+
+    Raises
+    ------
+    InputError
+        For a dtype that is not a number of grey, and for too small an image.
+    """
+    dtype = np.dtype(image.dtype)
+    if dtype.kind == "b":
+        raise InputError(
+            "The image is bool, a mask without noise statistics: give the grey values it was "
+            "made from."
+        )
+    if dtype.kind not in "uif":
+        raise InputError(
+            f"The image has the type {dtype}: whole or floating-point grey values are needed"
+            + (", such as its magnitude." if dtype.kind == "c" else ".")
+        )
+    small = {a: layout.size(a) for a in "YX" if layout.size(a) < MIN_SIDE}
+    if small:
+        sides = " and ".join(f"{n} pixels along {a}" for a, n in small.items())
+        raise InputError(
+            f"The image has only {sides}: at least {MIN_SIDE} are needed to learn from. "
+            f"Its shape {layout.shape} is read as {layout.axes}."
+        )
+
+
+def find_bad(frame: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The pixels that carry no grey value, and the hot ones.
+
+    A hot pixel stands alone, far above everything: more than six times as
+    far above the median as the 99.9th percentile, and five times as far as
+    each of its eight neighbours.  The image of a point is wider than that.
+
+    Parameters
+    ----------
+    frame : ndarray, shape (channels, [Z,] Y, X)
+
+    Returns
+    -------
+    missing, hot : ndarray of bool, shape of `frame`
+        NaN or infinite; hot.
+    """
+    missing = ~np.isfinite(frame) if frame.dtype.kind == "f" else np.zeros(frame.shape, bool)
+    hot = np.zeros(frame.shape, bool)
+    for channel, plane in enumerate(frame):
+        present = plane[~missing[channel]] if missing[channel].any() else plane.ravel()
+        if present.size == 0:
+            continue
+        sample = present[:: max(present.size // 2**18, 1)].astype(np.float64)
+        middle, high = np.percentile(sample, [50, 99.9])
+        threshold = middle + 6 * (high - middle)
+        for index in np.argwhere(plane > threshold):
+            if missing[(channel, *index)]:
+                continue
+            y, x = index[-2:]
+            around = plane[(*index[:-2], slice(max(y - 1, 0), y + 2), slice(max(x - 1, 0), x + 2))]
+            others = np.sort(around[np.isfinite(around)].astype(np.float64), axis=None)[:-1]
+            value = float(plane[tuple(index)])
+            if others.size and others[-1] - middle < 0.2 * (value - middle):
+                hot[(channel, *index)] = True
+    return missing, hot
+
+
+def fill_bad(frame: NDArray[Any], bad: NDArray[np.bool_]) -> NDArray[Any]:
+    """Replace bad pixels by the mean of the good ones around them.
+
+    Parameters
+    ----------
+    frame : ndarray, shape (channels, [Z,] Y, X)
+    bad : ndarray of bool, same shape
+
+    Returns
+    -------
+    filled : ndarray, shape of `frame`
+        `frame` itself where nothing is bad; otherwise float64.
+    """
+    if not bad.any():
+        return frame
+    filled = np.where(bad, 0.0, frame.astype(np.float64))
+    for plane, holes in zip(filled, bad, strict=True):
+        if not holes.any():
+            continue
+        size = (1,) * (plane.ndim - 2) + (3, 3)
+        share = ndimage.uniform_filter((~holes).astype(np.float64), size, mode="reflect")
+        around = ndimage.uniform_filter(plane, size, mode="reflect")
+        mean = float(plane[~holes].mean()) if not holes.all() else 0.0
+        plane[holes] = np.where(share > 1e-6, around / np.maximum(share, 1e-6), mean)[holes]
+    return filled
+
+
+def _spread(count: int, most: int) -> NDArray[np.intp]:
+    """At most `most` of the numbers below `count`, evenly spread."""
+    most = min(count, max(most, 1))
+    return ((np.arange(most) + 0.5) * count / most).astype(np.intp)
+
+
+def _regions(layout: Layout) -> list[tuple[int, tuple[slice, ...]]]:
+    """Which parts of which frames to train on."""
+    shape = layout.spatial_shape
+    frame_pixels = math.prod(shape)
+    if layout.frames * frame_pixels <= MAX_TRAINING_PIXELS:
+        whole = tuple(slice(0, n) for n in shape)
+        return [(frame, whole) for frame in range(layout.frames)]
+    sides = [
+        n if axis == "Z" else BLOCK_SIDE for axis, n in zip(layout.spatial_axes, shape, strict=True)
+    ]
+    starts = [
+        [min(s, n - min(side, n)) for s in range(0, n, side)]
+        for n, side in zip(shape, sides, strict=True)
+    ]
+    places = list(itertools.product(*starts))
+    block_pixels = math.prod(min(side, n) for side, n in zip(sides, shape, strict=True))
+    chosen = _spread(layout.frames * len(places), MAX_TRAINING_PIXELS // block_pixels)
+    regions = []
+    for number in chosen:
+        frame, place = divmod(int(number), len(places))
+        region = tuple(
+            slice(start, start + min(side, n))
+            for start, side, n in zip(places[place], sides, shape, strict=True)
+        )
+        regions.append((frame, region))
+    return regions
+
+
+def prepare(images: Sequence[tuple[Any, Layout]]) -> TrainingData:
+    """Read, clean and normalise what to train on.
+
+    Parameters
+    ----------
+    images : sequence of (array, Layout)
+        With the same number of channels and spatial axes.
+
+    Returns
+    -------
+    data : TrainingData
+
+    Raises
+    ------
+    InputError
+        If an image cannot be used or all of them are constant.
+    """
+    raw: list[tuple[NDArray[Any], NDArray[np.bool_], tuple[int, ...]]] = []
+    missing_count = hot_count = 0
+    for image, layout in images:
+        check_image(image, layout)
+        for frame, region in _regions(layout):
+            values = layout.read(image, frame, region)
+            missing, hot = find_bad(values)
+            missing_count += int(missing.sum())
+            hot_count += int(hot.sum())
+            bad = missing | hot
+            raw.append((fill_bad(values, bad), ~bad, tuple(part.start for part in region)))
+    normalisation = _normalisation(raw)
+    pixels = sum(layout.frames * math.prod(layout.spatial_shape) for _, layout in images)
+    notices = []
+    if missing_count:
+        notices.append(
+            f"{missing_count} pixels are NaN or infinite: they were not learned from and stay as "
+            f"they are in the result."
+        )
+    if hot_count:
+        notices.append(
+            f"{hot_count} hot pixels were found: they were not learned from and are replaced by "
+            f"what their neighbours predict."
+        )
+    blocks = [Block(normalisation.apply(values), valid, origin) for values, valid, origin in raw]
+    return TrainingData(blocks, normalisation, pixels, notices)
+
+
+def _normalisation(
+    raw: Sequence[tuple[NDArray[Any], NDArray[np.bool_], tuple[int, ...]]],
+) -> Normalisation:
+    channels = raw[0][0].shape[0]
+    count = np.zeros(channels)
+    total = np.zeros(channels)
+    for values, valid, _ in raw:
+        for c in range(channels):
+            good = valid[c]
+            count[c] += good.sum()
+            total[c] += values[c].sum(dtype=np.float64, where=good)
+    if not count.any():
+        raise InputError(
+            "Every pixel of the image is NaN or infinite: there is nothing to learn from."
+        )
+    offset = total / np.maximum(count, 1)
+    squares = np.zeros(channels)
+    for values, valid, _ in raw:
+        for c in range(channels):
+            deviation = values[c][valid[c]].astype(np.float64) - offset[c]
+            squares[c] += np.dot(deviation, deviation)
+    scale = np.sqrt(squares / np.maximum(count, 1))
+    if not np.all(np.isfinite(scale)):
+        raise InputError(
+            "The grey values are too large to compute with: divide them by a constant first."
+        )
+    constant = scale <= 1e-12 * np.abs(offset)
+    if constant.all():
+        raise InputError(
+            f"The image is constant (every pixel is {offset[0]:g}): there is no noise to remove."
+        )
+    scale[constant] = 1.0
+    return Normalisation(tuple(offset.tolist()), tuple(scale.tolist()))
