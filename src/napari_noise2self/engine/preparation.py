@@ -201,9 +201,7 @@ def _regions(layout: Layout) -> list[tuple[int, tuple[slice, ...]]]:
     if layout.frames * frame_pixels <= MAX_TRAINING_PIXELS:
         whole = tuple(slice(0, n) for n in shape)
         return [(frame, whole) for frame in range(layout.frames)]
-    sides = [
-        n if axis == "Z" else BLOCK_SIDE for axis, n in zip(layout.spatial_axes, shape, strict=True)
-    ]
+    sides = [*shape[:-2], BLOCK_SIDE, BLOCK_SIDE]
     starts = [
         [min(s, n - min(side, n)) for s in range(0, n, side)]
         for n, side in zip(shape, sides, strict=True)

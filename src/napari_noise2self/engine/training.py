@@ -331,7 +331,7 @@ def train(
         loss_sum += loss
         loss_count += 1
         step += 1
-        average.update(max(1 / step, AVERAGE_SHARE))
+        average.update(max(1 / step, AVERAGE_SHARE, min(8 / plan.steps, 1)))
 
         if step % score_every == 0 or step == plan.steps:
             score = held_out_loss(average.network, scoring, squared_scale, dtype)
