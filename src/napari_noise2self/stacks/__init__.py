@@ -1,0 +1,1 @@
+"""Images with axes, scale and names: files and sample data."""

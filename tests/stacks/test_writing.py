@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import numpy as np
+import ome_types
+import pytest
+import tifffile
+
+from napari_noise2self import Noise2SelfError
+from napari_noise2self.stacks import writing
+from napari_noise2self.stacks.reading import read
+from napari_noise2self.stacks.stack import Stack
+from napari_noise2self.stacks.writing import check_target, write
+
+LENGTHS = {"T": 4, "Z": 5, "C": 2, "Y": 20, "X": 30, "S": 3, "Q": 3, "U": 2}
+SIZES = {"T": (2.5, "s"), "Z": (0.4, "µm"), "Y": (0.108, "µm"), "X": (0.11, "µm")}
+
+
+def source(axes="YX", dtype="uint16", sizes=SIZES, **kwargs):
+    shape = tuple(LENGTHS[letter] for letter in axes)
+    data = np.random.default_rng(0).integers(0, 100, shape).astype(dtype)
+    known = [sizes.get(letter, (None, None)) for letter in axes]
+    names = ("DAPI", "GFP") if "C" in axes else None
+    return Stack(data, axes, [s for s, _ in known], [u for _, u in known], "cells", names, **kwargs)
+
+
+@pytest.mark.parametrize("ending", [".ome.tif", ".tif"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "int16", "uint32", "float64"])
+@pytest.mark.parametrize(
+    "axes", ["YX", "TYX", "ZYX", "CYX", "ZCYX", "CZYX", "TZCYX", "YXS", "TYXS", "SYX", "XYC"]
+)
+def test_pixels_axes_sizes_and_names_come_back(tmp_path, axes, dtype, ending):
+    stack = source(axes, dtype)
+    path = tmp_path / f"out{ending}"
+    written = write(path, stack.data.astype("float32"), stack)
+    back = read(path)
+    assert (written.path, written.dtype, written.clipped) == (path, dtype, 0)
+    assert back.dtype == dtype
+    assert sorted(back.axes) == sorted(axes)
+    order = [axes.index(letter) for letter in back.axes]
+    np.testing.assert_array_equal(back.data, stack.data.transpose(order))
+    for letter in axes:
+        before, after = stack.size(letter), back.size(letter)
+        assert after == (before and (pytest.approx(before[0], rel=1e-5), before[1]))
+    assert back.channel_names == stack.channel_names
+
+
+def test_leading_axes_stay_in_the_order_of_the_source(tmp_path):
+    write(tmp_path / "a.ome.tif", source("CTYX").data, source("CTYX"))
+    assert read(tmp_path / "a.ome.tif").axes == "CTYX"
+
+
+@pytest.mark.parametrize(("axes", "named"), [("QYX", "TYX"), ("UQYX", "TZYX"), ("TQYX", "TZYX")])
+@pytest.mark.parametrize("ending", [".ome.tif", ".tif"])
+def test_axes_without_a_name_become_time_then_depth(tmp_path, axes, named, ending):
+    sizes = {"Q": (3.0, "s" if named[-3] == "T" else "µm")}
+    stack = source(axes, sizes=sizes)
+    write(tmp_path / f"a{ending}", stack.data, stack)
+    back = read(tmp_path / f"a{ending}")
+    assert back.axes == named
+    assert back.size(named[-3]) == stack.size("Q")
+
+
+def test_axes_that_no_tiff_has_are_refused_beforehand(tmp_path):
+    stack = Stack(np.zeros((2, 2, 2, 4, 4)), "WUQYX")
+    with pytest.raises(Noise2SelfError, match="WUQYX"):
+        check_target(tmp_path / "a.tif", stack)
+
+
+def test_the_ome_xml_is_valid_and_says_what_the_source_said(tmp_path):
+    write(tmp_path / "a.ome.tif", source("TZCYX").data, source("TZCYX"))
+    with tifffile.TiffFile(tmp_path / "a.ome.tif") as tiff:
+        assert tiff.pages[0].compression == tifffile.COMPRESSION.ADOBE_DEFLATE
+        ome = ome_types.from_xml(tiff.ome_metadata)
+    pixels = ome.images[0].pixels
+    assert ome.images[0].name == "cells"
+    assert pixels.physical_size_x_quantity.to("nm").magnitude == pytest.approx(110)
+    assert pixels.physical_size_z == 0.4
+    assert pixels.time_increment == 2.5
+    assert [channel.name for channel in pixels.channels] == ["DAPI", "GFP"]
+
+
+def test_a_size_without_a_unit_is_not_given_one(tmp_path):
+    stack = source(sizes={"Y": (2.0, None), "X": (2.0, None)})
+    for name in ("a.ome.tif", "a.tif"):
+        write(tmp_path / name, stack.data, stack)
+        assert read(tmp_path / name).size("X") == (2.0, None)
+
+
+def test_an_unknown_size_stays_unknown(tmp_path):
+    stack = source(sizes={})
+    for name in ("a.ome.tif", "a.tif"):
+        write(tmp_path / name, stack.data, stack)
+        assert read(tmp_path / name).scale == (None, None)
+
+
+def test_plain_tif_is_a_hyperstack_where_imagej_loses_nothing(tmp_path):
+    def flavour(stack):
+        write(tmp_path / "a.tif", stack.data, stack, overwrite=True)
+        with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+            return "imagej" if tiff.is_imagej else "ome" if tiff.is_ome else "other"
+
+    assert flavour(source("TZCYX")) == "imagej"
+    assert flavour(source("YX", "int16")) == "ome"
+    assert flavour(source("CTYX")) == "ome"
+    assert flavour(source("YXS", "uint16")) == "ome"
+    assert flavour(source("ZYX", sizes={**SIZES, "Z": (400.0, "nm")})) == "ome"
+
+
+def test_integers_are_rounded_and_clipped_and_the_clipped_are_counted(tmp_path):
+    stack = Stack(np.zeros((2, 3), "uint8"), "YX")
+    result = np.array([[-3, -0.4, 1.5], [254.6, 255.4, 300]], "float32")
+    written = write(tmp_path / "a.tif", result, stack)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif"), [[0, 0, 2], [255, 255, 255]])
+    assert written.clipped == 2
+
+
+def test_float32_on_request_and_for_types_that_tiff_has_not(tmp_path):
+    result = np.array([[-1.5, 2.25]], "float32")
+    for name, dtype, choice in (
+        ("a.ome.tif", "uint16", "float32"),
+        ("b.ome.tif", "int64", "source"),
+        ("c.ome.tif", "float16", "source"),
+    ):
+        written = write(tmp_path / name, result, Stack(result.astype(dtype), "YX"), dtype=choice)
+        assert written.dtype == "float32"
+        np.testing.assert_array_equal(tifffile.imread(tmp_path / name), result)
+
+
+def test_a_file_is_not_overwritten_unasked(tmp_path):
+    path = tmp_path / "a.tif"
+    path.write_text("precious")
+    with pytest.raises(Noise2SelfError, match="exists"):
+        check_target(path)
+    with pytest.raises(Noise2SelfError, match="exists"):
+        write(path, source().data, source())
+    assert path.read_text() == "precious"
+    write(path, source().data, source(), overwrite=True)
+    np.testing.assert_array_equal(tifffile.imread(path), source().data)
+
+
+def test_a_file_that_appears_meanwhile_is_kept(tmp_path, monkeypatch):
+    path = tmp_path / "a.tif"
+    save = writing._save
+
+    def save_and_somebody_else_saves_too(*args):
+        save(*args)
+        path.write_text("precious")
+
+    monkeypatch.setattr(writing, "_save", save_and_somebody_else_saves_too)
+    with pytest.raises(Noise2SelfError, match="exists"):
+        write(path, source().data, source())
+    assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_nothing_half_written_is_left(tmp_path, monkeypatch, error):
+    def fail(path, *_):
+        path.write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(writing, "_save", fail)
+    expected = Noise2SelfError if isinstance(error, OSError) else KeyboardInterrupt
+    with pytest.raises(expected):
+        write(tmp_path / "a.tif", source().data, source())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.npy", "a", "folder.tif", "nowhere/a.tif"])
+def test_a_target_that_cannot_be_is_refused_in_one_sentence(tmp_path, name):
+    (tmp_path / "folder.tif").mkdir()
+    with pytest.raises(Noise2SelfError) as caught:
+        check_target(tmp_path / name, overwrite=True)
+    assert str(caught.value).endswith(".")
+
+
+def test_a_result_of_another_shape_is_refused(tmp_path):
+    with pytest.raises(Noise2SelfError, match="shape"):
+        write(tmp_path / "a.tif", np.zeros((4, 4)), source())
