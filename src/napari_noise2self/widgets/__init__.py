@@ -1,0 +1,1 @@
+"""The napari widgets: small views, one session per viewer, one module that writes layers."""

@@ -1,0 +1,276 @@
+"""What moves the session of a viewer: the layer list, the buttons and the worker."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+from napari.utils.notifications import show_error, show_info
+
+from napari_noise2self.engine.errors import Noise2SelfError
+from napari_noise2self.engine.events import Control, Event, Notice, PredictionEvent, TrainingEvent
+from napari_noise2self.engine.layout import Layout
+from napari_noise2self.widgets.activity import Activity
+from napari_noise2self.widgets.job import Job, Request
+from napari_noise2self.widgets.layers import ResultLayer, Source, axes_of
+from napari_noise2self.widgets.preferences import preferences
+from napari_noise2self.widgets.session import Outcome, Progress, Session, State
+
+if TYPE_CHECKING:
+    import napari
+
+    from napari_noise2self.engine.pipeline import Result
+
+logger = logging.getLogger(__name__)
+
+
+class Controller:
+    """Runs the denoising of one viewer.
+
+    Get it from `controller_of`, so that all docks of a viewer share it.  It
+    holds the viewer weakly.
+
+    Attributes
+    ----------
+    session : Session
+    """
+
+    def __init__(self, viewer: napari.Viewer) -> None:
+        self.session = Session()
+        self._viewer = weakref.ref(viewer)
+        self._docks: set[int] = set()
+        self._job: Job | None = None
+        self._source: Source | None = None
+        self._layout: Layout | None = None
+        self._target: ResultLayer | None = None
+        self._activity = Activity(self.session)
+        self._prediction_began = False
+        viewer.layers.events.inserted.connect(self._follow_layers)
+        viewer.layers.events.removed.connect(self._follow_layers)
+        viewer.dims.events.point.connect(self._follow_position)
+        self.session.settings.events.preview.connect(self._follow_position)
+        self.session.settings.events.layer.connect(self._follow_layer)
+        self._follow_layers()
+
+    # -- docks ---------------------------------------------------------------
+
+    def attach(self, dock: int) -> None:
+        """Say that the dock with this number is open."""
+        if not self._docks and not self.session.state.running:
+            self._take_preferences()
+            self._find_devices()
+        self._docks.add(dock)
+
+    def detach(self, dock: int) -> None:
+        """Say that it was closed; without any dock, nothing goes on."""
+        self._docks.discard(dock)
+        if not self._docks:
+            self.abandon()
+
+    # -- what the user can do ------------------------------------------------
+
+    def select_active(self) -> None:
+        """Choose the active layer of the viewer, if it is an image."""
+        viewer = self._viewer()
+        active = viewer.layers.selection.active if viewer is not None else None
+        if isinstance(active, Image) and not self.session.state.running:
+            self.session.settings.layer = active
+
+    def train(self) -> None:
+        """Start a run with the present settings."""
+        session, viewer = self.session, self._viewer()
+        if session.state.running or viewer is None:
+            return
+        session.begin()
+        settings = session.settings
+        try:
+            source = Source.of(settings.layer)
+            config = settings.config(has_z="Z" in source.axes)
+            layout = Layout.of(source.data.shape, source.axes, config.volume)
+            source.check_memory()
+        except Noise2SelfError as error:
+            self._on_failed(error)
+            return
+        self._source, self._layout = source, layout
+        self._target = ResultLayer(viewer, source, layout)
+        self._prediction_began = False
+        self._job = Job(Request(source.data, source.axes, config), Control())
+        self._job.reported.connect(self._on_event)
+        self._job.finished.connect(self._on_finished)
+        self._job.failed.connect(self._on_failed)
+        self._follow_position()
+        self._job.start(viewer)
+
+    def stop(self) -> None:
+        """End the present phase and keep what there is."""
+        if self._job is not None and self.session.state.can_stop:
+            self.session.state = State.STOPPING
+            self._job.control.stop()
+
+    def pause(self) -> None:
+        """Let training wait."""
+        if self._job is not None and self.session.state is State.TRAINING:
+            self.session.state = State.PAUSED
+            self._job.control.pause()
+
+    def resume(self) -> None:
+        """Let training go on."""
+        if self._job is not None and self.session.state is State.PAUSED:
+            self.session.state = State.TRAINING
+            self._job.control.resume()
+
+    def abandon(self) -> None:
+        """Drop a run and whatever it has not finished."""
+        if self._job is None:
+            return
+        self._job.abandon()
+        if self._target is not None:
+            self._target.discard()
+        self._release()
+        self.session.end(State.IDLE, "")
+
+    def save_model(self, path: Path) -> None:
+        """Write the trained model to a file."""
+        outcome = self.session.outcome
+        if outcome is None:
+            return
+        try:
+            outcome.denoiser.save(path)
+        except (Noise2SelfError, OSError) as error:
+            show_error(f"The model was not saved: {error}")
+        else:
+            show_info(f"The model was saved as {path.name}.")
+
+    # -- what the worker says ------------------------------------------------
+
+    def _on_event(self, event: Event) -> None:
+        session = self.session
+        if session.devices is None:
+            self._find_devices()
+        if isinstance(event, Notice):
+            show_info(event.message)
+            return
+        if isinstance(event, TrainingEvent):
+            self._on_training(event)
+        else:
+            self._on_prediction(event)
+        out = self._job.out if self._job is not None else None
+        if event.frame is not None and self._target is not None and out is not None:
+            self._target.show(out, event.frame)
+
+    def _on_training(self, event: TrainingEvent) -> None:
+        session = self.session
+        if session.state is State.PREPARING:
+            session.state = State.TRAINING
+        loss = event.loss
+        if math.isfinite(loss):
+            session.loss.append(event.epoch, loss)
+        elif session.progress is not None:
+            loss = session.progress.loss
+        if event.score is not None:
+            session.score.append(event.epoch, event.score)
+        session.progress = Progress(
+            fraction=event.step / event.steps,
+            seconds_left=event.seconds_left,
+            epoch=event.epoch,
+            epochs=event.epochs,
+            loss=loss,
+        )
+        session.points += 1
+
+    def _on_prediction(self, event: PredictionEvent) -> None:
+        if not self._prediction_began:
+            # Also out of STOPPING: that stop ended the training.
+            self._prediction_began = True
+            self.session.state = State.PREDICTING
+        self.session.progress = Progress(event.fraction, event.seconds_left)
+
+    def _on_finished(self, result: Result | None) -> None:
+        target = self._target
+        self._release()
+        if target is None:
+            return
+        if result is None:
+            target.discard()
+            self.session.end(State.IDLE, "Stopped before anything was learned.")
+            return
+        target.complete(result.image, result.info)
+        outcome = Outcome(target.name, result.denoiser, result.info, result.complete)
+        message = "" if result.complete else "Stopped: part of the layer is not denoised."
+        self.session.end(State.DONE, message, outcome)
+
+    def _on_failed(self, error: Exception) -> None:
+        if self._target is not None:
+            self._target.discard()
+        self._release()
+        known = isinstance(error, Noise2SelfError)
+        message = str(error) if known else f"{type(error).__name__}: {error}"
+        self.session.end(State.FAILED, message)
+        show_error(message)
+
+    def _release(self) -> None:
+        """Let go of everything that belongs to one run."""
+        self._job = self._source = self._layout = self._target = None
+
+    # -- what the viewer says ------------------------------------------------
+
+    def _follow_layers(self, event: Any = None) -> None:
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        settings = self.session.settings
+        images = [layer for layer in viewer.layers if isinstance(layer, Image)]
+        if settings.layer in images:
+            return
+        active = viewer.layers.selection.active
+        settings.layer = active if active in images else next(reversed(images), None)
+
+    def _follow_layer(self, layer: Image | None) -> None:
+        self.session.has_z = layer is not None and "Z" in axes_of(layer)
+
+    def _follow_position(self, event: Any = None) -> None:
+        """Make previews of what is in view."""
+        viewer = self._viewer()
+        if self._job is None or self._source is None or self._layout is None or viewer is None:
+            return
+        frame = None
+        if self.session.settings.preview:
+            frame = self._layout.frame_at(self._source.position(viewer.dims.point))
+        self._job.control.preview_frame = frame
+
+    # -- the surroundings ----------------------------------------------------
+
+    def _take_preferences(self) -> None:
+        preferred = preferences()
+        self.session.settings.device = preferred.device
+        self.session.settings.preview = preferred.live_preview
+
+    def _find_devices(self) -> None:
+        """Look at what is there, unless that would import PyTorch."""
+        torch = sys.modules.get("torch")
+        if torch is None or getattr(torch.__spec__, "_initializing", False):
+            return
+        from napari_noise2self.engine.hardware import describe_devices
+
+        self.session.devices = {
+            str(row["name"]): str(row["description"])
+            for row in describe_devices()
+            if row["available"]
+        }
+
+
+_controllers: weakref.WeakKeyDictionary[napari.Viewer, Controller] = weakref.WeakKeyDictionary()
+
+
+def controller_of(viewer: napari.Viewer) -> Controller:
+    """The controller of a viewer, the same one for all of its docks."""
+    # A viewer that napari hands to a command is wrapped.
+    viewer = getattr(viewer, "__wrapped__", viewer)
+    if viewer not in _controllers:
+        _controllers[viewer] = Controller(viewer)
+    return _controllers[viewer]

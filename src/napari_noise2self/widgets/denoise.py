@@ -1,0 +1,235 @@
+"""The *Denoise* dock: views on the left hand, the controller of the viewer on the right."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QFrame,
+    QHBoxLayout,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_noise2self.widgets.controller import Controller, controller_of
+from napari_noise2self.widgets.progress_view import OutcomeView, ProgressView
+from napari_noise2self.widgets.session import State
+from napari_noise2self.widgets.settings_view import SettingsView
+
+if TYPE_CHECKING:
+    import napari
+
+_numbers = itertools.count()
+_MINIMUM_WIDTH = 270
+
+
+class DenoiseWidget(QWidget):
+    """Denoise a layer of the viewer without a clean image.
+
+    All docks of one viewer show the same session.  When the last one is
+    closed, the work ends and its memory is freed.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+    """
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__()
+        viewer: napari.Viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self._viewer = weakref.ref(viewer)
+        self._controller = controller_of(viewer)
+        self._number = next(_numbers)
+        self._links: list[tuple[Any, Callable[..., None]]] = []
+        # The widget may die with its window, without a word to Python code.
+        self.destroyed.connect(partial(_close, self._controller, self._number, self._links))
+
+        self.settings = SettingsView()
+        self.settings.edited.connect(self._edit)
+        self.progress = ProgressView()
+        self.outcome = OutcomeView()
+        self.outcome.save_requested.connect(self._ask_where_to_save)
+        self.train_button = QPushButton()
+        self.train_button.setObjectName("train")
+        self.train_button.clicked.connect(self._train_or_stop)
+        self.pause_button = QPushButton()
+        self.pause_button.setObjectName("pause")
+        self.pause_button.clicked.connect(self._pause_or_resume)
+        self._lay_out()
+        self._attach()
+
+    # -- construction --------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.train_button, 2)
+        buttons.addWidget(self.pause_button, 1)
+        content = QWidget()
+        inner = QVBoxLayout(content)
+        inner.setContentsMargins(6, 6, 6, 6)
+        inner.addWidget(self.settings)
+        inner.addLayout(buttons)
+        inner.addWidget(self.progress)
+        inner.addWidget(self.outcome)
+        inner.addStretch(1)
+        area = QScrollArea()
+        area.setWidget(content)
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(area)
+        self.setMinimumWidth(_MINIMUM_WIDTH)
+
+    def _link(self, signal: Any, slot: Callable[..., None]) -> None:
+        signal.connect(slot)
+        self._links.append((signal, slot))
+
+    def _attach(self) -> None:
+        viewer = self._viewer()
+        if self._links or viewer is None:
+            return
+        self._controller.attach(self._number)
+        session = self._controller.session
+        for signal in viewer.layers.events.inserted, viewer.layers.events.removed:
+            self._link(signal, self._show_layers)
+        self._link(viewer.layers.events.reordered, self._show_layers)
+        self._link(viewer.layers.events.renamed, self._show_layers)
+        self._link(viewer.events.theme, self._show_theme)
+        for name in self.settings.controls:
+            self._link(getattr(session.settings.events, name), partial(self._show_setting, name))
+        self._link(session.events.state, self._show_state)
+        self._link(session.events.has_z, self._show_state)
+        self._link(session.events.message, self._show_state)
+        self._link(session.events.outcome, self._show_state)
+        self._link(session.events.progress, self._show_progress)
+        self._link(session.events.points, self._show_curves)
+        self._link(session.events.devices, self.settings.show_devices)
+        self._show_layers()
+        for name in self.settings.controls:
+            self._show_setting(name)
+        self.settings.show_devices(session.devices)
+        self._show_theme()
+        self._show_state()
+        self._show_progress()
+        self._show_curves()
+
+    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802
+        """Notice when napari takes the widget out of its dock, or docks it again."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            if self.parentWidget() is None:
+                _close(self._controller, self._number, self._links)
+            else:
+                self._attach()
+
+    # -- what the user does --------------------------------------------------
+
+    def _edit(self, name: str, value: Any) -> None:
+        setattr(self._controller.session.settings, name, value)
+
+    def _train_or_stop(self) -> None:
+        if self._controller.session.state.running:
+            self._controller.stop()
+        else:
+            self._controller.train()
+
+    def _pause_or_resume(self) -> None:
+        if self._controller.session.state is State.PAUSED:
+            self._controller.resume()
+        else:
+            self._controller.pause()
+
+    def _ask_where_to_save(self) -> None:
+        outcome = self._controller.session.outcome
+        if outcome is None:
+            return
+        dialog = QFileDialog(self, "Save model")
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setNameFilter("Noise2Self model (*.safetensors)")
+        # The suffix is added before the dialog asks whether to overwrite.
+        dialog.setDefaultSuffix("safetensors")
+        dialog.selectFile(f"{outcome.name}.safetensors")
+        dialog.fileSelected.connect(lambda path: self._controller.save_model(Path(path)))
+        dialog.open()
+
+    # -- what the session says -----------------------------------------------
+
+    def _show_layers(self, event: Any = None) -> None:
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        images = [layer for layer in viewer.layers if isinstance(layer, Image)]
+        self.settings.show_layers(images, self._controller.session.settings.layer)
+
+    def _show_setting(self, name: str, value: Any = None) -> None:
+        self.settings.show_value(name, getattr(self._controller.session.settings, name))
+
+    def _show_state(self, _: Any = None) -> None:
+        session = self._controller.session
+        state = session.state
+        self.settings.show_running(state.running, session.has_z)
+        if state is State.STOPPING:
+            text, tip = "Stopping…", "What was learned so far is kept"
+        elif state is State.PREDICTING:
+            text, tip = "S&top", "End now and keep the frames that are done"
+        elif state.running:
+            text, tip = "S&top", "End the training and denoise with what was learned so far"
+        else:
+            text, tip = "&Train", "Learn from the layer and denoise it"
+        self.train_button.setText(text)
+        self.train_button.setToolTip(tip)
+        self.train_button.setAccessibleName(text.replace("&", ""))
+        self.train_button.setEnabled(state.can_stop or not state.running)
+        paused = state is State.PAUSED
+        self.pause_button.setText("Res&ume" if paused else "Pa&use")
+        self.pause_button.setToolTip("Go on" if paused else "Leave the computer to something else")
+        self.pause_button.setAccessibleName("Resume" if paused else "Pause")
+        self.pause_button.setEnabled(state.can_pause)
+        self.progress.show_session(session)
+        self.outcome.show_session(session)
+
+    def _show_progress(self, _: Any = None) -> None:
+        self.progress.show_session(self._controller.session)
+
+    def _show_curves(self, _: Any = None) -> None:
+        self.progress.show_curves(self._controller.session)
+
+    def _show_theme(self, event: Any = None) -> None:
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        theme = get_theme(viewer.theme)
+        self.progress.show_theme(
+            theme.background.as_hex(), theme.text.as_hex(), theme.type == "dark"
+        )
+
+
+def _close(
+    controller: Controller,
+    number: int,
+    links: list[tuple[Any, Callable[..., None]]],
+    _: object = None,
+) -> None:
+    """Let go of everything a dock listens to, also after Qt has deleted it."""
+    for signal, slot in links:
+        try:
+            signal.disconnect(slot)
+        except (ValueError, RuntimeError, KeyError):  # pragma: no cover - gone already
+            continue
+    links.clear()
+    controller.detach(number)

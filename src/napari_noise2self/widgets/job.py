@@ -1,0 +1,224 @@
+"""The worker thread around the engine's generator."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib.util
+import logging
+import sys
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari import current_viewer
+from napari.qt.threading import GeneratorWorker, create_worker
+from psygnal import Signal
+
+from napari_noise2self.engine.errors import (
+    DeviceError,
+    EngineError,
+    Noise2SelfError,
+    OutOfMemoryError,
+)
+
+if TYPE_CHECKING:
+    import napari
+
+    from napari_noise2self.engine.config import TrainingConfig
+    from napari_noise2self.engine.events import Control, Event
+    from napari_noise2self.engine.pipeline import Result
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to denoise and how.
+
+    Attributes
+    ----------
+    image : array
+        Anything that can be indexed like a NumPy array.
+    axes : str
+        One letter per axis.
+    config : TrainingConfig
+    """
+
+    image: Any
+    axes: str
+    config: TrainingConfig
+
+
+class _Reins:
+    """What both threads hold of one run."""
+
+    def __init__(self, control: Control) -> None:
+        self.control = control
+        self.abandoned = threading.Event()
+        # Allocated in the worker: filling gigabytes takes a second.
+        self.out: np.ndarray[Any, np.dtype[np.float32]] | None = None
+
+    def abandon(self) -> None:
+        self.abandoned.set()
+        self.control.stop()
+
+
+def denoise_layer(request: Request, reins: _Reins) -> Generator[Event, None, Result | None]:
+    """Run the engine; called in the worker thread.
+
+    A generator worker swallows a `RuntimeError`, so none may leave.
+    """
+    try:
+        return (yield from _guarded(request, reins))
+    except Noise2SelfError:
+        raise
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            "There is not enough memory: crop the layer, or close other programs."
+        ) from error
+    except RuntimeError as error:
+        raise EngineError(f"PyTorch failed: {error}") from error
+
+
+def _guarded(request: Request, reins: _Reins) -> Generator[Event, None, Result | None]:
+    pipeline = _load_pipeline()
+    if reins.abandoned.is_set():
+        return None
+    reins.out = np.full(request.image.shape, np.nan, np.float32)
+    events = pipeline.denoise_events(
+        request.image,
+        axes=request.axes,
+        config=request.config,
+        control=reins.control,
+        out=reins.out,
+    )
+    with contextlib.closing(events):
+        while not reins.abandoned.is_set():
+            try:
+                event = next(events)
+            except StopIteration as end:
+                result: Result | None = end.value
+                return result
+            yield event
+    return None
+
+
+def _load_pipeline() -> Any:
+    """Import the part of the engine that needs PyTorch."""
+    try:
+        if sys.platform == "win32" and "torch" not in sys.modules:
+            _preload_c10()
+        from napari_noise2self.engine import pipeline
+    except (ImportError, OSError) as error:
+        hint = (
+            "install the Microsoft Visual C++ Redistributable, or start napari from Python "
+            "after 'import torch'"
+            if sys.platform == "win32"
+            else "install it again with 'pip install --force-reinstall torch'"
+        )
+        raise DeviceError(f"PyTorch cannot be loaded ({error}): {hint}.") from error
+    return pipeline
+
+
+def _preload_c10() -> None:
+    # On Windows PyTorch >= 2.9 finds the wrong runtime once Qt is loaded,
+    # unless this library comes first (pytorch/pytorch#166628).
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return
+    library = Path(spec.origin).parent / "lib" / "c10.dll"
+    if library.exists():
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(str(library))
+
+
+class _Worker(GeneratorWorker):  # type: ignore[misc]
+    """A worker whose `quit` lets the generator end by itself.
+
+    The `quit` it inherits leaves a suspended generator behind, and with it
+    the network and the memory on the device.
+    """
+
+    def __init__(self, func: Any, request: Request, reins: _Reins) -> None:
+        super().__init__(func, request, reins)
+        self._reins = reins
+
+    def quit(self) -> None:
+        """End the work as soon as possible."""
+        self._reins.abandon()
+
+
+class Job:
+    """One run in a worker thread, heard and steered from the main thread.
+
+    Parameters
+    ----------
+    request : Request
+    control : Control
+
+    Attributes
+    ----------
+    reported : Signal(Event)
+    finished : Signal(Result or None)
+    failed : Signal(Exception)
+        Either `finished` or `failed` is emitted once, unless the job is abandoned.
+    """
+
+    reported = Signal(object)
+    finished = Signal(object)
+    failed = Signal(Exception)
+
+    def __init__(self, request: Request, control: Control) -> None:
+        self.control = control
+        self._request = request
+        self._reins = _Reins(control)
+
+    @property
+    def out(self) -> np.ndarray[Any, np.dtype[np.float32]] | None:
+        """The array that the engine writes into; None before its first event."""
+        return self._reins.out
+
+    def start(self, viewer: napari.Viewer) -> None:
+        """Start the worker; once per job."""
+        connect = {
+            "yielded": self._on_yielded,
+            "returned": self._on_returned,
+            "errored": self._on_errored,
+            "warned": self._on_warned,
+        }
+        if current_viewer() is viewer:
+            create_worker(
+                denoise_layer, self._request, self._reins, _worker_class=_Worker, _connect=connect
+            )
+            return
+        # `create_worker` ties the worker to the viewer that has the focus,
+        # and another viewer must not end this work when it closes.
+        worker = _Worker(denoise_layer, self._request, self._reins)
+        for name, slot in connect.items():
+            getattr(worker, name).connect(slot)
+        worker.start()
+
+    def abandon(self) -> None:
+        """End the work as soon as possible, free its memory and say nothing more."""
+        for signal in (self.reported, self.finished, self.failed):
+            signal.disconnect()
+        self._reins.abandon()
+
+    def _on_yielded(self, event: Event) -> None:
+        self.reported.emit(event)
+
+    def _on_returned(self, result: Result | None) -> None:
+        self.finished.emit(result)
+
+    def _on_errored(self, error: Exception) -> None:
+        if not isinstance(error, Noise2SelfError):
+            logger.error("unexpected error while denoising", exc_info=error)
+        self.failed.emit(error)
+
+    def _on_warned(self, warning: tuple[Any, ...]) -> None:
+        # (message, category, filename, line, ...): of use to developers only.
+        logger.warning("%s: %s", warning[1].__name__, warning[0])

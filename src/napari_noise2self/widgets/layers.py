@@ -1,0 +1,244 @@
+"""The only module that reads layers as arrays and writes layers to the viewer."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+from napari.layers import Image
+
+from napari_noise2self.engine.errors import InputError, OutOfMemoryError
+from napari_noise2self.engine.layout import Layout
+
+if TYPE_CHECKING:
+    import napari
+    from numpy.typing import NDArray
+
+# What the axis labels that people write mean.
+_LABELS = {
+    "T": ("t", "time", "frame", "frames"),
+    "C": ("c", "ch", "channel", "channels", "wavelength"),
+    "Z": ("z", "depth", "plane", "planes", "slice", "slices"),
+    "Y": ("y", "row", "rows", "height"),
+    "X": ("x", "column", "columns", "width"),
+}
+_LETTER_OF = {label: letter for letter, labels in _LABELS.items() for label in labels}
+# For axes that count frames and have no letter of their own, nearest to YX first.
+_SPARE = "ZTABDEFGHIJKLMNOPQRUVW"
+# A result may take this share of the free memory.
+_MEMORY_SHARE = 0.9
+
+_COPIED = (
+    "affine",
+    "axis_labels",
+    "blending",
+    "colormap",
+    "contrast_limits",
+    "gamma",
+    "interpolation2d",
+    "rotate",
+    "scale",
+    "shear",
+    "translate",
+    "units",
+)
+
+
+def axes_of(layer: Image) -> str:
+    """One letter per axis of the layer's array.
+
+    Axis labels such as "t", "time" or "channel" are understood.  Unlabelled
+    axes are read from the back: Y and X, then Z, then T, then letters without
+    a meaning of their own; only labelled axes are channels.  The samples of
+    RGB are S.
+
+    Parameters
+    ----------
+    layer : Image
+
+    Returns
+    -------
+    axes : str
+    """
+    letters = [_LETTER_OF.get(label.strip().lower(), "") for label in layer.axis_labels]
+    if len(set(filter(None, letters))) < len(list(filter(None, letters))):
+        letters = [""] * len(letters)  # a letter twice: the labels mean something else
+    if not ("Y" in letters and "X" in letters):
+        letters = ["" if letter in "YX" else letter for letter in letters]
+        letters[-2:] = ["Y", "X"]
+    spare = (letter for letter in _SPARE if letter not in letters)
+    for axis in reversed(range(len(letters))):
+        letters[axis] = letters[axis] or next(spare)
+    return "".join(letters) + ("S" if layer.rgb else "")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A layer as it was when the work began.
+
+    Attributes
+    ----------
+    layer : Image
+    name : str
+    data : array
+        Full resolution, without an alpha channel.
+    axes : str
+        One letter per axis of `data`.
+    looks : dict
+        What the result takes over, as arguments of `Image`.
+    """
+
+    layer: Image
+    name: str
+    data: Any
+    axes: str
+    looks: dict[str, Any]
+
+    @classmethod
+    def of(cls, layer: Image | None) -> Source:
+        """Describe a layer.
+
+        Raises
+        ------
+        InputError
+            If there is no layer, or it has more axes than there are letters.
+        """
+        if layer is None:
+            raise InputError("There is no image layer to denoise: open an image first.")
+        data = layer.data[0] if layer.multiscale else layer.data
+        if layer.rgb:
+            data = data[..., :3]
+        if data.ndim > 12:
+            raise InputError(
+                f"The layer {layer.name!r} has {data.ndim} axes: at most 12 can be used."
+            )
+        looks = {name: getattr(layer, name) for name in _COPIED}
+        return cls(layer, layer.name, data, axes_of(layer), looks)
+
+    @property
+    def result_bytes(self) -> int:
+        """Memory that the result takes."""
+        pixels: int = math.prod(self.data.shape)
+        itemsize = int(np.dtype(self.data.dtype).itemsize)
+        shown = pixels * itemsize * 4 // 3 if self.layer.rgb else 0
+        return pixels * 4 + shown
+
+    def check_memory(self) -> None:
+        """Refuse a result that would not fit.
+
+        Raises
+        ------
+        OutOfMemoryError
+            If it takes more than what is free now.
+        """
+        free = psutil.virtual_memory().available
+        if self.result_bytes > _MEMORY_SHARE * free:
+            raise OutOfMemoryError(
+                f"The result for {self.name!r} needs {self.result_bytes / 1e9:.1f} GB of memory, "
+                f"but only {free / 1e9:.1f} GB are free: crop the layer or close other programs."
+            )
+
+    def position(self, point: tuple[float, ...]) -> tuple[int, ...]:
+        """The pixel of `data` at a position in the world."""
+        found = [round(float(x)) for x in self.layer.world_to_data(point)]
+        return (*found, 0) if self.layer.rgb else tuple(found)
+
+
+class ResultLayer:
+    """The layer that shows an array while it is completed in place.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Held weakly.
+    source : Source
+    layout : Layout
+        Of ``source.data``.
+    """
+
+    def __init__(self, viewer: napari.Viewer, source: Source, layout: Layout) -> None:
+        self._viewer = weakref.ref(viewer)
+        self._source = source
+        self._layout = layout
+        self._layer: Image | None = None
+        self._shown: NDArray[Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the layer."""
+        return self._layer.name if self._layer is not None else f"{self._source.name} denoised"
+
+    @property
+    def removed(self) -> bool:
+        """Whether the user deleted the layer."""
+        viewer = self._viewer()
+        return self._layer is not None and (viewer is None or self._layer not in viewer.layers)
+
+    def show(self, out: NDArray[np.float32], frame: int) -> None:
+        """Show that a frame of `out` has changed; a deleted layer stays deleted."""
+        if self.removed:
+            return
+        if self._shown is None:
+            self._shown = self._display_array(out)
+        self._convert(out, frame)
+        if self._layer is None:
+            self._add()
+        else:
+            self._layer.refresh(extent=False, highlight=False)
+
+    def complete(self, out: NDArray[np.float32], info: dict[str, Any]) -> None:
+        """Show all of `out` and say how it was made; adds a deleted layer again."""
+        if self._shown is None:
+            self._shown = self._display_array(out)
+        if self._shown is not out:
+            for frame in range(self._layout.frames):
+                self._convert(out, frame)
+        if self._layer is None or self.removed:
+            self._add()
+        if self._layer is not None:
+            self._layer.metadata = {**self._layer.metadata, "noise2self": info}
+            self._layer.refresh(extent=False)
+
+    def discard(self) -> None:
+        """Take an unfinished layer away."""
+        viewer = self._viewer()
+        if viewer is not None and self._layer is not None and self._layer in viewer.layers:
+            viewer.layers.remove(self._layer)
+
+    def _add(self) -> None:
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        self._layer = Image(
+            self._shown,
+            name=self.name,
+            rgb=self._source.layer.rgb,
+            multiscale=False,
+            **self._source.looks,
+        )
+        viewer.add_layer(self._layer)
+
+    def _display_array(self, out: NDArray[np.float32]) -> NDArray[Any]:
+        """`out` itself; for RGB, which napari shows by its type, an array of the source's type."""
+        if not self._source.layer.rgb:
+            return out
+        full = self._source.layer.data
+        full = full[0] if self._source.layer.multiscale else full
+        shown = np.zeros((*out.shape[:-1], full.shape[-1]), self._source.data.dtype)
+        # A fourth sample is opacity: nothing to denoise.
+        shown[..., 3:] = np.asarray(full[..., 3:])
+        return shown
+
+    def _convert(self, out: NDArray[np.float32], frame: int) -> None:
+        shown = self._shown
+        if shown is None or shown is out:
+            return
+        values = self._layout.read(out, frame)
+        if shown.dtype.kind in "ui":
+            limits = np.iinfo(shown.dtype)
+            values = np.nan_to_num(values).round().clip(limits.min, limits.max)
+        self._layout.write(shown[..., :3], frame, values.astype(shown.dtype))

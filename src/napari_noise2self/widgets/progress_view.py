@@ -1,0 +1,169 @@
+"""How far the work is, and what came out."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from napari_noise2self.widgets.session import Outcome, Progress, Session, State
+
+if TYPE_CHECKING:
+    from napari_noise2self.widgets.plot import LossPlot
+
+_PHASES = {
+    State.PREPARING: "Preparing",
+    State.TRAINING: "Training",
+    State.PAUSED: "Paused",
+    State.STOPPING: "Stopping",
+    State.PREDICTING: "Denoising",
+}
+# Steps of the bar, fine enough to move smoothly.
+_STEPS = 1000
+
+
+def duration(seconds: float) -> str:
+    """A duration as a person says it, such as "1 min 20 s"."""
+    whole = max(round(seconds), 0)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def describe(progress: Progress) -> str:
+    """Epoch, loss and time left, as far as they are known."""
+    parts = []
+    if not math.isnan(progress.epoch):
+        parts.append(f"epoch {progress.epoch:.2f} of {progress.epochs:.2f}")
+    if not math.isnan(progress.loss):
+        parts.append(f"loss {progress.loss:.4g}")
+    if not math.isnan(progress.seconds_left):
+        parts.append(f"{duration(progress.seconds_left)} left")
+    return " · ".join(parts)
+
+
+def summarise(outcome: Outcome) -> str:
+    """What the user should know about a result, as rich text."""
+    info: dict[str, Any] = outcome.info
+    lines = [f"<b>{_escape(outcome.name)}</b> took {duration(info['seconds'])}."]
+    score = info.get("score")
+    if score is not None and math.isfinite(score):
+        lines.append(f"Self-supervised score: <b>{score:.4g}</b> squared grey values.")
+        note = "It is the loss of the J-invariant prediction on held-out pixels; lower is better."
+        if info.get("output") != "j-invariant":
+            note += " The layer shows the single-pass output, which it does not measure."
+        lines.append(note)
+    return "<br>".join(lines)
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+class ProgressView(QWidget):
+    """A progress bar and a line of text; the plot joins once there is something to plot."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.bar = QProgressBar()
+        self.bar.setObjectName("progress")
+        self.bar.setAccessibleName("Progress of the present phase")
+        self.detail = QLabel()
+        self.detail.setObjectName("detail")
+        self.detail.setWordWrap(True)
+        self.detail.setAccessibleName("Epoch, loss and time left")
+        self.plot: LossPlot | None = None
+        self._theme: tuple[str, str, bool] | None = None
+        self._rows = QVBoxLayout(self)
+        self._rows.setContentsMargins(0, 0, 0, 0)
+        self._rows.addWidget(self.bar)
+        self._rows.addWidget(self.detail)
+
+    def show_session(self, session: Session) -> None:
+        """Show the state and the progress."""
+        progress = session.progress
+        self.bar.setVisible(progress is not None)
+        self.detail.setVisible(progress is not None)
+        if progress is None:
+            return
+        phase = _PHASES.get(session.state, "")
+        if math.isnan(progress.fraction):
+            self.bar.setRange(0, 0)
+        else:
+            self.bar.setRange(0, _STEPS)
+            self.bar.setValue(int(progress.fraction * _STEPS))
+        self.bar.setFormat(f"{phase} %p %")
+        self.detail.setText(describe(progress) or f"{phase}…")
+
+    def show_curves(self, session: Session) -> None:
+        """Plot what was learned so far."""
+        if self.plot is None:
+            if not session.points:
+                return
+            # Importing the plotting library takes longer than opening the dock.
+            from napari_noise2self.widgets.plot import LossPlot
+
+            self.plot = LossPlot()
+            self._rows.addWidget(self.plot)
+            if self._theme is not None:
+                self._theme_plot(*self._theme)
+        self.plot.show_curves(session.loss, session.score)
+
+    def show_theme(self, background: str, text: str, dark: bool) -> None:
+        """Use the colours of the viewer."""
+        self._theme = (background, text, dark)
+        self._theme_plot(*self._theme)
+
+    def _theme_plot(self, background: str, text: str, dark: bool) -> None:
+        if self.plot is not None:
+            self.plot.show_theme(background, text, dark=dark)
+
+
+class OutcomeView(QWidget):
+    """How the last run ended, and the offer to save its model.
+
+    Attributes
+    ----------
+    save_requested : Signal()
+    """
+
+    save_requested = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.text = QLabel()
+        self.text.setObjectName("outcome")
+        self.text.setAccessibleName("Result of the last run")
+        self.text.setWordWrap(True)
+        self.text.setTextInteractionFlags(
+            Qt.TextInteractionFlag.TextSelectableByMouse
+            | Qt.TextInteractionFlag.TextSelectableByKeyboard
+        )
+        self.save = QPushButton("Save &model…")
+        self.save.setObjectName("save")
+        self.save.setAccessibleName("Save model")
+        self.save.setToolTip(
+            "<qt>Keep what was learned in a file, to denoise other images of the same kind "
+            "without training again.</qt>"
+        )
+        self.save.clicked.connect(self.save_requested)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.text)
+        layout.addWidget(self.save)
+
+    def show_session(self, session: Session) -> None:
+        """Show the message and the outcome."""
+        parts = []
+        if session.message:
+            parts.append(_escape(session.message))
+        if session.outcome is not None:
+            parts.append(summarise(session.outcome))
+        self.text.setText("<br>".join(parts))
+        self.text.setVisible(bool(parts))
+        self.save.setVisible(session.outcome is not None)

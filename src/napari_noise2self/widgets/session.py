@@ -1,0 +1,234 @@
+"""What one viewer knows about its denoising: settings, state, progress, result.
+
+Everything here is plain data that says when it changes.  Views show it and
+never decide anything by themselves; the controller alone moves the state.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from psygnal import SignalGroupDescriptor
+
+from napari_noise2self.engine.config import TrainingConfig
+from napari_noise2self.engine.partition import Grid
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from napari_noise2self.engine.model import Denoiser
+
+# A curve is thinned out to half when it has more points than this.
+MAX_CURVE_POINTS = 2000
+
+
+class State(Enum):
+    """Where a session is; the only thing that decides what can be clicked."""
+
+    IDLE = "idle"
+    PREPARING = "preparing"
+    TRAINING = "training"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    PREDICTING = "predicting"
+    DONE = "done"
+    FAILED = "failed"
+
+    @property
+    def running(self) -> bool:
+        """Whether a worker is at it."""
+        return self not in (State.IDLE, State.DONE, State.FAILED)
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether *Stop* has an effect."""
+        return self.running and self is not State.STOPPING
+
+    @property
+    def can_pause(self) -> bool:
+        """Whether *Pause* or *Resume* has an effect."""
+        return self in (State.TRAINING, State.PAUSED)
+
+
+@dataclass
+class Settings:
+    """What the user chose.
+
+    Attributes
+    ----------
+    layer : Image or None
+        The layer to denoise.
+    width : int or None
+        Grid width in pixels; None is automatic.
+    epochs : float or None
+        None is automatic.
+    network, device, output, seed
+        As in `TrainingConfig`.
+    volume : bool
+        Denoise Z together where the layer has one.
+    extent : int
+        Odd full width of the block hidden around each target.
+    preview : bool
+        Show the result while it is learned.
+    """
+
+    events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
+
+    layer: Image | None = None
+    width: int | None = None
+    epochs: float | None = None
+    network: str = "unet"
+    device: str = "auto"
+    output: str = "auto"
+    volume: bool = False
+    extent: int = 1
+    seed: int = 0
+    preview: bool = True
+
+    def config(self, *, has_z: bool) -> TrainingConfig:
+        """The settings as the engine takes them.
+
+        Parameters
+        ----------
+        has_z : bool
+            Whether the image has a Z axis; without one, `volume` has no meaning.
+
+        Raises
+        ------
+        InputError
+            If they contradict each other.
+        """
+        partition = None
+        if self.width is not None:
+            partition = Grid(self.width, self.extent)
+        elif self.extent > 1:
+            # Leave a row of visible pixels on every side of the hidden block.
+            partition = Grid(self.extent + 3, self.extent)
+        return TrainingConfig(
+            partition=partition,
+            network=self.network,
+            epochs=self.epochs,
+            output=self.output,
+            device=self.device,
+            seed=self.seed,
+            volume=self.volume and has_z,
+        )
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the present phase is; NaN where a number is not known.
+
+    Attributes
+    ----------
+    fraction : float
+        Share of the phase that is done, 0 to 1.
+    seconds_left : float
+        Until the phase ends.
+    epoch, epochs, loss : float
+        Of training; NaN in other phases.
+    """
+
+    fraction: float = math.nan
+    seconds_left: float = math.nan
+    epoch: float = math.nan
+    epochs: float = math.nan
+    loss: float = math.nan
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left behind.
+
+    Attributes
+    ----------
+    name : str
+        Name of the result layer.
+    denoiser : Denoiser
+        The trained model.
+    info : dict
+        How the result was made.
+    complete : bool
+        False if prediction was stopped.
+    """
+
+    name: str
+    denoiser: Denoiser
+    info: dict[str, Any]
+    complete: bool
+
+
+@dataclass
+class Curve:
+    """Points to plot, thinned out when they become many."""
+
+    x: list[float] = field(default_factory=list)
+    y: list[float] = field(default_factory=list)
+
+    def append(self, x: float, y: float) -> None:
+        """Add a point, unless it has no value."""
+        if not math.isfinite(y):
+            return
+        self.x.append(x)
+        self.y.append(y)
+        if len(self.x) > MAX_CURVE_POINTS:
+            # Keeps the newest point.
+            del self.x[-2::-2], self.y[-2::-2]
+
+
+@dataclass(eq=False)
+class Session:
+    """The state that all docks of one viewer show.
+
+    Attributes
+    ----------
+    state : State
+    progress : Progress or None
+        None while nothing runs.
+    message : str
+        What the user should know now: how the last run ended, or why it failed.
+    outcome : Outcome or None
+        What the last run left, until the next begins.
+    devices : dict of str to str, or None
+        Description of each device that is there; None until PyTorch is loaded.
+    has_z : bool
+        Whether the chosen layer can be denoised as a volume.
+    settings : Settings
+    loss, score : Curve
+        By epoch; `points` counts the appended points and says when they change.
+    """
+
+    events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
+
+    state: State = State.IDLE
+    progress: Progress | None = None
+    message: str = ""
+    outcome: Outcome | None = None
+    devices: dict[str, str] | None = None
+    has_z: bool = False
+    points: int = 0
+
+    def __post_init__(self) -> None:
+        self.settings = Settings()
+        self.loss = Curve()
+        self.score = Curve()
+
+    def begin(self) -> None:
+        """Forget the last run and get ready for the next."""
+        self.outcome = None
+        self.message = ""
+        self.loss = Curve()
+        self.score = Curve()
+        self.points = 0
+        self.progress = Progress()
+        self.state = State.PREPARING
+
+    def end(self, state: State, message: str, outcome: Outcome | None = None) -> None:
+        """Leave the running states."""
+        self.progress = None
+        self.outcome = outcome
+        self.message = message
+        self.state = state
