@@ -83,7 +83,10 @@ def check_free(path: str | Path, *, overwrite: bool = False) -> None:
     if path.is_dir():
         raise InputError(f"{path} is a folder: name a file.")
     if path.exists() and not overwrite:
-        raise InputError(f"{path} exists: name another file, or ask for it to be overwritten.")
+        raise InputError(
+            f"{path} exists: name another file, or choose to overwrite it "
+            f"(--overwrite in the terminal)."
+        )
     if not path.parent.is_dir():
         raise InputError(f"There is no folder {path.parent}: make it first.")
     if not os.access(path.parent, os.W_OK):
