@@ -285,7 +285,8 @@ def _normalisation(
     for values, valid, _ in raw:
         for c in range(channels):
             deviation = values[c][valid[c]].astype(np.float64) - offset[c]
-            squares[c] += np.dot(deviation, deviation)
+            with np.errstate(over="ignore"):  # refused below
+                squares[c] += np.dot(deviation, deviation)
     scale = np.sqrt(squares / np.maximum(count, 1))
     if not np.all(np.isfinite(scale)):
         raise InputError(

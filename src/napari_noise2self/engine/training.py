@@ -36,7 +36,7 @@ SCORE_PIXELS = 2**17
 MAX_GRADIENT = 1.0
 # A score this much above the best one means that training has diverged.
 DIVERGED = 1.5
-MAX_RECOVERIES = 3
+MAX_RECOVERIES = 5
 # The average of the weights moves by this share per step.
 AVERAGE_SHARE = 0.05
 
@@ -296,7 +296,8 @@ def train(
     score_every = max(plan.steps // SCORES_PER_RUN, 10)
     squared_scale = squared_scale.to(device)
 
-    best, best_score = _snapshot(average.network), math.inf
+    best = _snapshot(average.network)
+    best_score = held_out_loss(average.network, scoring, squared_scale, dtype)
     rate_factor, recoveries = 1.0, 0
     loss_sum, loss_count = torch.zeros((), device=device), 0
     score: float | None = None
@@ -339,7 +340,7 @@ def train(
                 best, best_score = _snapshot(average.network), score
             elif not score < DIVERGED * best_score and recoveries < MAX_RECOVERIES:
                 recoveries += 1
-                rate_factor /= 3
+                rate_factor /= 3 * recoveries
                 network.load_state_dict(best)
                 average.network.load_state_dict(best)
                 optimizer = _optimizer(network, config)
@@ -363,9 +364,13 @@ def train(
     if step:
         final = held_out_loss(average.network, scoring, squared_scale, dtype)
         # The last weights, unless they are clearly not the best ones.
-        network.load_state_dict(
-            average.network.state_dict() if final <= 1.02 * best_score else best
-        )
+        kept = average.network.state_dict() if final <= 1.02 * best_score else best
+        network.load_state_dict(kept)
+        if not min(final, best_score) < float(squared_scale.mean()):
+            yield Notice(
+                "Hidden pixels could not be predicted better than by the mean grey value: training "
+                "was too short, or no structure stands out of the noise. Do not use this result."
+            )
     network.eval()
     return step
 

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import pickle
+
+import dask.array as da
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from napari_noise2self import Denoiser, Grid, TrainingConfig, psnr
+from napari_noise2self.engine.errors import InputError, ModelFileError
+
+
+@pytest.fixture(scope="module")
+def quick():
+    return TrainingConfig(channels=4, depth=2, crop_size=32, epochs=1, device="cpu")
+
+
+def test_a_loaded_model_predicts_bit_identically(trained, noisy, tmp_path):
+    path = tmp_path / "model.safetensors"
+    trained.save(path)
+    loaded = Denoiser.load(path, device="cpu")
+    for output in ("single-pass", "j-invariant"):
+        np.testing.assert_array_equal(
+            loaded.predict(noisy, output=output), trained.predict(noisy, output=output)
+        )
+    assert loaded.summary == trained.summary
+    assert loaded.config == trained.config
+    assert loaded.score(noisy) == trained.score(noisy)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_model_of_the_dncnn_keeps_its_running_statistics(noisy, tmp_path):
+    config = TrainingConfig(network="dncnn", crop_size=16, batch_size=1, epochs=0.02, device="cpu")
+    denoiser = Denoiser(config).fit(noisy[:32, :32])
+    denoiser.save(tmp_path / "m.safetensors")
+    loaded = Denoiser.load(tmp_path / "m.safetensors", device="cpu")
+    np.testing.assert_array_equal(
+        loaded.predict(noisy[:32, :32]), denoiser.predict(noisy[:32, :32])
+    )
+
+
+def test_a_network_of_ones_own_is_trained_saved_and_loaded(noisy, truth, tmp_path):
+    def blur():
+        return nn.Sequential(
+            nn.Conv2d(1, 8, 5, padding=2), nn.ReLU(), nn.Conv2d(8, 1, 5, padding=2)
+        )
+
+    config = TrainingConfig(crop_size=64, epochs=40, learning_rate=1e-2, device="cpu")
+    denoiser = Denoiser(config, blur()).fit(noisy)
+    assert denoiser.summary["network"] == "custom"
+    result = denoiser.predict(noisy)
+    assert psnr(truth, result, data_range=255) > psnr(truth, noisy, data_range=255) + 3
+    denoiser.save(tmp_path / "m.safetensors")
+    with pytest.raises(ModelFileError, match="pass it as"):
+        Denoiser.load(tmp_path / "m.safetensors")
+    loaded = Denoiser.load(tmp_path / "m.safetensors", device="cpu", network=blur())
+    np.testing.assert_array_equal(loaded.predict(noisy), result)
+
+
+def test_images_of_different_sizes_train_one_network(noisy, quick):
+    denoiser = Denoiser(quick).fit([noisy, noisy[:40, :50]])
+    assert denoiser.predict(noisy[:33, :70]).shape == (33, 70)
+
+
+def test_images_with_different_channels_do_not(noisy, quick):
+    with pytest.raises(InputError, match="1 and 2 channels"):
+        Denoiser(quick).fit([noisy[None], np.stack([noisy, noisy])], axes="CYX")
+
+
+def test_dask_in_dask_out_frame_by_frame(noisy, quick):
+    stack = np.stack([noisy, noisy[::-1]])
+    denoiser = Denoiser(quick).fit(da.from_array(stack, chunks=(1, 30, 40)))
+    lazy = denoiser.predict(da.from_array(stack, chunks=(2, 50, 50)))
+    assert isinstance(lazy, da.Array)
+    assert (lazy.shape, lazy.dtype) == (stack.shape, np.float32)
+    np.testing.assert_array_equal(lazy.compute(scheduler="synchronous"), denoiser.predict(stack))
+
+
+def test_the_output_follows_the_partition(noisy, quick):
+    plain = Denoiser(quick).fit(noisy)
+    wide = Denoiser(quick.model_copy(update={"partition": Grid(4, extent=3)})).fit(noisy)
+    asked = Denoiser(quick.model_copy(update={"output": "j-invariant"})).fit(noisy)
+    assert plain.resolved_output() == "single-pass"
+    assert wide.resolved_output() == "j-invariant"
+    assert asked.resolved_output() == "j-invariant"
+    assert wide.resolved_output("single-pass") == "single-pass"
+
+
+def test_an_untrained_denoiser_says_so(noisy, tmp_path):
+    for call in (
+        lambda d: d.predict(noisy),
+        lambda d: d.score(noisy),
+        lambda d: d.save(tmp_path / "m.safetensors"),
+    ):
+        with pytest.raises(InputError, match="not been trained"):
+            call(Denoiser())
+
+
+def test_an_image_with_other_channels_is_refused(trained, noisy):
+    with pytest.raises(InputError, match="has 2 channels, but the model was trained on 1"):
+        trained.predict(np.stack([noisy, noisy]), axes="CYX")
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+def strangers(folder):
+    (folder / "text.safetensors").write_text("hello")
+    (folder / "empty.safetensors").write_bytes(b"")
+    (folder / "pickle.safetensors").write_bytes(pickle.dumps(Evil()))
+    safetensors.torch.save_file({"a": torch.zeros(3)}, folder / "other.safetensors")
+    safetensors.torch.save_file(
+        {"a": torch.zeros(3)}, folder / "json.safetensors", metadata={"noise2self": "[1]"}
+    )
+    (folder / "folder.safetensors").mkdir()
+    return sorted(folder.iterdir())
+
+
+def test_a_file_that_is_no_model_is_refused_without_running_it(tmp_path, capsys):
+    for path in strangers(tmp_path):
+        with pytest.raises(ModelFileError, match=path.name):
+            Denoiser.load(path)
+    with pytest.raises(ModelFileError, match="no model file"):
+        Denoiser.load(tmp_path / "missing.safetensors")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_truncated_model_is_refused(trained, tmp_path):
+    path = tmp_path / "m.safetensors"
+    trained.save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ModelFileError, match="damaged"):
+        Denoiser.load(path)
+
+
+def test_a_model_that_cannot_be_written_leaves_nothing(trained, tmp_path):
+    with pytest.raises(ModelFileError, match="could not be written"):
+        trained.save(tmp_path / "missing" / "m.safetensors")
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(ModelFileError, match="could not be written"):
+        trained.save(tmp_path / "taken")
+    assert [p.name for p in tmp_path.iterdir()] == ["taken"]
+
+
+def test_the_custom_network_must_be_given():
+    with pytest.raises(InputError, match=r"torch\.nn\.Module"):
+        Denoiser(TrainingConfig(network="custom"))

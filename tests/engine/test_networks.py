@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from napari_noise2self import TrainingConfig
+from napari_noise2self.engine.networks import DnCNN, UNet, build
+
+
+def test_dncnn_has_the_size_of_the_paper():
+    assert sum(p.numel() for p in DnCNN().parameters()) == 556_032
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("size", [(7, 13), (16, 16), (33, 20)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_unet_takes_any_size(ndim, size, channels):
+    shape = (1, channels, *((5,) if ndim == 3 else ()), *size)
+    net = UNet(channels, channels, ndim, channels=2, depth=2)
+    assert net(torch.randn(shape)).shape == shape
+
+
+@pytest.mark.parametrize(
+    "net",
+    [UNet(channels=3, depth=1), UNet(channels=3, depth=3), DnCNN(channels=3, layers=5)],
+    ids=["unet-1", "unet-3", "dncnn"],
+)
+def test_no_input_beyond_the_halo_changes_an_output(net):
+    net.eval()
+    side = 16 * (net.halo[0] // 8 + 1)
+    x = torch.rand(1, 1, side, side, requires_grad=True)
+    reached = torch.zeros(side, side, dtype=torch.bool)
+    centre = side // 2 + torch.arange(net.multiple[0])
+    output = net(x)
+    for place in centre.tolist():
+        (gradient,) = torch.autograd.grad(output[0, 0, place, place], x, retain_graph=True)
+        distance = torch.nonzero(gradient[0, 0]).sub(place).abs().max()
+        assert distance <= net.halo[0]
+        reached |= gradient[0, 0] != 0
+    assert reached.any()
+
+
+def test_weights_come_from_the_seed_alone_and_leave_global_numbers_as_they_were():
+    config = TrainingConfig()
+    before = torch.get_rng_state()
+    first, same, other = (build(config, 1, 2, seed) for seed in (3, 3, 4))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(map(torch.equal, first.parameters(), same.parameters()))
+    assert not all(map(torch.equal, first.parameters(), other.parameters()))

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import json
+
+import dask.array as da
+import numpy as np
+import pytest
+
+import napari_noise2self as n2s
+from napari_noise2self.engine import preparation
+from napari_noise2self.engine.errors import DeviceError, InputError
+from napari_noise2self.engine.events import Control, Notice, PredictionEvent, TrainingEvent
+from napari_noise2self.engine.layout import Layout
+from napari_noise2self.engine.pipeline import denoise_events
+from napari_noise2self.engine.preparation import prepare
+
+CONFIG = n2s.TrainingConfig(channels=4, depth=2, crop_size=32, epochs=1, device="cpu")
+
+
+@pytest.fixture
+def run(listen):
+    def run(image, axes=None, config=CONFIG, **options):
+        return listen(denoise_events(image, axes=axes, config=config, **options))
+
+    return run
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).normal(100, 10, shape)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "volume"),
+    [
+        ((64, 64), None, False),
+        ((65, 131), None, False),
+        ((16, 200), None, False),
+        ((3, 40, 33), None, False),
+        ((40, 33, 3), "YXS", False),
+        ((2, 3, 2, 24, 32), "TZCYX", False),
+        ((5, 32, 40), "ZYX", True),
+        ((2, 1, 24, 24), "TZYX", True),
+    ],
+)
+def test_any_axes_come_back_in_their_shape(shape, axes, volume, run):
+    config = CONFIG.model_copy(update={"volume": volume, "epochs": 0.3})
+    _, result = run(noise(*shape), axes, config)
+    assert result.image.shape == shape
+    assert result.image.dtype == np.float32
+    assert np.isfinite(result.image).all()
+    assert result.complete
+
+
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int16", "uint16", "uint32", "int64", "float16", "float32", "float64", ">u2"]
+)
+def test_every_numeric_type_keeps_its_grey_values(dtype):
+    image = noise(48, 48).astype(dtype)
+    result = n2s.denoise(image, epochs=1, device="cpu")
+    assert result.dtype == np.float32
+    assert abs(float(result.mean()) - float(image.mean())) < 6
+
+
+def test_offset_and_gain_only_offset_and_scale_the_result(run):
+    image = noise(48, 48)
+    plain = run(image)[1].image
+    moved = run(image * 1e-3 + 1e4)[1].image
+    np.testing.assert_allclose((moved - 1e4) / 1e-3, plain, atol=2)
+
+
+def test_the_info_says_how_it_was_made_and_is_json(run):
+    _, result = run(noise(48, 48))
+    info = json.loads(json.dumps(result.info, allow_nan=False))
+    assert info["partition"] == {"kind": "grid", "width": [4, 4], "extent": [1, 1]}
+    assert (info["network"], info["output"], info["axes"]) == ("unet", "single-pass", "ZYX"[1:])
+    assert info["score"] == pytest.approx(100, rel=0.5)
+    assert info["steps"] > 0
+    assert info["epochs"] == pytest.approx(1, abs=0.2)
+    assert n2s.TrainingConfig(**info["settings"]) == CONFIG
+
+
+def test_events_tell_the_way_from_start_to_end(run):
+    events, _ = run(noise(64, 64))
+    kinds = [type(event) for event in events]
+    assert kinds.index(PredictionEvent) > max(
+        i for i, kind in enumerate(kinds) if kind is TrainingEvent
+    )
+    fractions = [e.fraction for e in events if isinstance(e, PredictionEvent)]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+    assert any(e.score is not None for e in events if isinstance(e, TrainingEvent))
+    with pytest.raises(AttributeError):
+        events[0].step = 3
+
+
+def test_the_preview_is_the_result_array_itself(listen):
+    stack = noise(3, 48, 48)
+    out = np.full(stack.shape, np.nan, np.float32)
+    config = CONFIG.model_copy(update={"epochs": 3.0})
+    generator = denoise_events(stack, config=config, control=Control(1), out=out)
+    for event in generator:
+        if isinstance(event, TrainingEvent) and event.frame is not None:
+            break
+    assert event.frame == 1
+    assert np.isfinite(out[1]).all()
+    assert np.isnan(out[[0, 2]]).all()
+    events, result = listen(generator)
+    assert result.image is out
+    frames = [e.frame for e in events if isinstance(e, PredictionEvent) and e.frame is not None]
+    # The frame in view is finished first.
+    assert frames == [1, 0, 2]
+    assert np.isfinite(out).all()
+
+
+def test_a_stop_in_training_still_denoises_and_a_second_one_ends_that(listen):
+    stack = noise(3, 48, 48)
+    control = Control()
+    generator = denoise_events(stack, config=CONFIG, control=control)
+    next(generator)
+    control.stop()
+
+    def stop_again(event):
+        if isinstance(event, PredictionEvent) and event.frame == 0:
+            control.stop()
+
+    events, result = listen(generator, stop_again)
+    assert any("was stopped" in event.message for event in events if isinstance(event, Notice))
+    assert not result.complete
+    assert not result.info["complete"]
+    assert np.isfinite(result.image[0]).all()
+    assert np.isnan(result.image[1:]).all()
+
+
+def test_a_stop_before_anything_was_learned_has_no_result(run):
+    control = Control()
+    control.stop()
+    assert run(noise(48, 48), control=control) == ([], None)
+
+
+def test_missing_values_stay_and_do_not_spread(run):
+    image = noise(64, 64)
+    image[5:9, 7] = np.nan
+    image[30, 30] = np.inf
+    events, result = run(image)
+    missing = ~np.isfinite(image)
+    np.testing.assert_array_equal(result.image[missing], image[missing].astype(np.float32))
+    assert np.isfinite(result.image[~missing]).all()
+    assert any("5 pixels are NaN" in e.message for e in events if isinstance(e, Notice))
+
+
+def test_hot_pixels_are_found_and_replaced_but_the_image_of_a_point_is_kept(run):
+    image = noise(64, 64)
+    image[20, 20] = 60_000
+    events, result = run(image.astype(np.uint16))
+    assert any("1 hot pixels" in e.message for e in events if isinstance(e, Notice))
+    assert result.image[20, 20] < 200
+    y, x = np.mgrid[-32:32, -32:32]
+    point = image * 0 + 100 + 5000 * np.exp(-(y**2 + x**2) / 2 / 0.8**2)
+    assert not preparation.find_bad(point[None])[1].any()
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (np.ones((32, 32)), "constant"),
+        (np.zeros((32, 32), np.uint8), "constant"),
+        (np.full((32, 32), np.nan), "NaN"),
+        (np.full((32, 32), np.inf), "NaN or infinite"),
+        (np.ones((32, 32), bool), "bool"),
+        (np.ones((32, 32), complex), "complex"),
+        (np.full((32, 32), "a"), "type"),
+        (np.float64(3), "at least two axes"),
+        (np.ones(50), "at least two axes"),
+        (np.ones((32, 0)), "at least one pixel"),
+        (noise(32, 9), "9 pixels along X"),
+        (noise(8, 9), "8 pixels along Y and 9 pixels along X"),
+        (noise(32, 32) * 1e300, "too large"),
+    ],
+)
+def test_what_cannot_be_denoised_is_refused_in_one_sentence(image, words):
+    with pytest.raises(InputError, match=words) as caught:
+        n2s.denoise(image, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_grid_too_wide_for_the_image_is_refused():
+    with pytest.raises(InputError, match="at most 16"):
+        n2s.denoise(noise(32, 32), partition=n2s.Grid(20))
+
+
+def test_a_missing_device_is_refused():
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(DeviceError, match="'cuda' was asked for"):
+        n2s.denoise(noise(32, 32), device="cuda")
+
+
+def test_dask_in_dask_out():
+    image = da.from_array(noise(2, 32, 32), chunks=(1, 16, 32))
+    lazy = n2s.denoise(image, epochs=0.5, device="cpu")
+    assert isinstance(lazy, da.Array)
+    assert np.isfinite(lazy.compute(scheduler="synchronous")).all()
+
+
+def test_the_source_is_never_changed(run):
+    image = noise(48, 48)
+    image[3, 3] = np.nan
+    before = image.copy()
+    run(image)
+    np.testing.assert_array_equal(image, before)
+
+
+def test_frames_share_one_normalisation_so_bleaching_survives(run):
+    stack = np.stack([noise(64, 64, seed=i) * f for i, f in enumerate((1.0, 0.7, 0.5))])
+    config = CONFIG.model_copy(update={"epochs": 10.0})
+    _, result = run(stack, config=config)
+    np.testing.assert_allclose(result.image.mean(axis=(1, 2)), stack.mean(axis=(1, 2)), rtol=0.02)
+
+
+def test_a_large_stack_is_represented_by_blocks_from_all_of_it(monkeypatch):
+    monkeypatch.setattr(preparation, "MAX_TRAINING_PIXELS", 8 * 32 * 32)
+    monkeypatch.setattr(preparation, "BLOCK_SIDE", 32)
+    image = noise(10, 70, 64)
+    read = []
+
+    class Spy:
+        shape, dtype = image.shape, image.dtype
+
+        def __getitem__(self, index):
+            part = image[index]
+            read.append((index[0], part.size))
+            return part
+
+    data = prepare([(Spy(), Layout.of(image.shape))])
+    assert sum(size for _, size in read) <= 8 * 32 * 32
+    frames = [frame for frame, _ in read]
+    assert min(frames) <= 1
+    assert max(frames) >= 8
+    assert data.pixels == image.size
+    for (frame, _), block in zip(read, data.blocks, strict=True):
+        y, x = block.origin
+        part = image[frame, y : y + 32, x : x + 32][None]
+        np.testing.assert_allclose(data.normalisation.invert(block.values), part, rtol=1e-5)

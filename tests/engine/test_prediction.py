@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from napari_noise2self import Grid, TrainingConfig
+from napari_noise2self.engine.errors import OutOfMemoryError
+from napari_noise2self.engine.networks import DnCNN, build
+from napari_noise2self.engine.prediction import Predictor
+
+CPU = torch.device("cpu")
+
+
+def network(channels=1, ndim=2):
+    config = TrainingConfig(channels=4, depth=2)
+    return build(config, channels, ndim, 0).eval()
+
+
+def predict(net, frame, partition=None, output="single_pass", **options):
+    predictor = Predictor(net, partition or Grid(4), CPU, **options)
+    *_, result = getattr(predictor, output)(frame)
+    return result
+
+
+def random_frame(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("output", ["single_pass", "j_invariant"])
+@pytest.mark.parametrize(("ndim", "shape"), [(2, (1, 81, 110)), (3, (2, 4, 45, 50))])
+@pytest.mark.parametrize("averaging", [False, True])
+def test_tiles_leave_no_seam(output, ndim, shape, averaging):
+    net = network(shape[0], ndim)
+    frame = random_frame(*shape)
+    partition = Grid(3) if ndim == 2 else Grid((2, 2, 2))
+    whole = predict(net, frame, partition, output, averaging=averaging)
+    tiled = predict(
+        net, frame, partition, output, averaging=averaging, tile_pixels=32**2 * (1, 4)[ndim - 2]
+    )
+    np.testing.assert_allclose(tiled, whole, atol=2e-5)
+
+
+def test_the_dncnn_is_seamless_too():
+    net = DnCNN(channels=8, layers=7).eval()
+    frame = random_frame(1, 80, 70)
+    np.testing.assert_allclose(
+        predict(net, frame, tile_pixels=24**2), predict(net, frame), atol=2e-5
+    )
+
+
+@st.composite
+def hidden_cases(draw):
+    """A frame, a subset, and the frame changed at will where that subset hides it."""
+    ndim = draw(st.sampled_from([2, 3]))
+    shape = (draw(st.integers(1, 2)), *((4,) if ndim == 3 else ()))
+    shape += (draw(st.integers(9, 24)), draw(st.integers(9, 24)))
+    extent = tuple(draw(st.sampled_from([1, 3])) for _ in range(ndim))
+    partition = Grid(tuple(draw(st.integers(e + 1, e + 2)) for e in extent), extent)
+    subset = draw(st.integers(0, partition.subsets(ndim) - 1))
+    seed = draw(st.integers(0, 2**16))
+    frame = random_frame(*shape, seed=seed)
+    mask = partition.labels(shape[1:]) == subset
+    hidden = np.zeros_like(mask)
+    for index in np.argwhere(mask):
+        block = (
+            slice(max(i - e // 2, 0), i + e // 2 + 1) for i, e in zip(index, extent, strict=True)
+        )
+        hidden[tuple(block)] = True
+    other = np.where(hidden, random_frame(*shape, seed=seed + 1) * 1e3, frame)
+    return partition, subset, mask, frame, other
+
+
+@given(hidden_cases(), st.sampled_from([16**2, 2**20]))
+@settings(deadline=None, max_examples=25)
+def test_a_subset_is_predicted_without_looking_at_it(case, tile_pixels):
+    partition, subset, mask, frame, other = case
+    predictor = Predictor(
+        network(len(frame), frame.ndim - 1), partition, CPU, tile_pixels=tile_pixels
+    )
+    first, second = predictor.subset(frame, subset), predictor.subset(other, subset)
+    np.testing.assert_array_equal(first[:, mask], second[:, mask])
+
+
+@pytest.mark.parametrize("partition", [Grid(3), Grid((4, 5), extent=(1, 3))])
+def test_the_averaged_j_invariant_output_does_not_look_either(partition):
+    net = network(2)
+    frame = random_frame(2, 21, 18)
+    first = predict(net, frame, partition, "j_invariant")
+    for subset in (0, 4, 8):
+        mask = partition.labels(frame.shape[1:]) == subset
+        other = np.where(mask, 1e3, frame).astype(np.float32)
+        second = predict(net, other, partition, "j_invariant")
+        np.testing.assert_array_equal(first[:, mask], second[:, mask])
+        assert not np.array_equal(first, second)
+
+
+def test_the_single_pass_sees_the_pixel():
+    net = network()
+    frame = random_frame(1, 32, 32)
+    other = frame.copy()
+    other[0, 16, 16] += 100
+    assert predict(net, frame)[0, 16, 16] != predict(net, other)[0, 16, 16]
+
+
+def test_averaging_makes_the_output_follow_the_flips_of_the_input():
+    net = network()
+    frame = random_frame(1, 40, 48)
+    turned = np.ascontiguousarray(frame.transpose(0, 2, 1)[:, ::-1])
+    expected = predict(net, frame).transpose(0, 2, 1)[:, ::-1]
+    np.testing.assert_allclose(predict(net, turned), expected, atol=2e-5)
+
+
+def test_rows_and_columns_are_not_exchanged_where_they_differ():
+    seen = []
+
+    class Spy(nn.Module):
+        def forward(self, x):
+            seen.append(tuple(x.shape[2:]))
+            return x
+
+    predict(Spy(), random_frame(1, 20, 30), Grid(4, extent=(1, 3)))
+    assert len(set(seen)) == 1
+    assert len(seen) == 4
+
+
+class WholeMean(nn.Module):
+    """Normalises over the whole image, so it cannot be tiled."""
+
+    def forward(self, x):
+        return x - x.mean(dim=(2, 3), keepdim=True)
+
+
+def test_a_network_with_image_wide_normalisation_is_applied_to_whole_frames():
+    frame = random_frame(1, 60, 60) + np.linspace(0, 9, 60, dtype=np.float32)
+    np.testing.assert_array_equal(
+        predict(WholeMean(), frame, tile_pixels=256), predict(WholeMean(), frame)
+    )
+
+
+class Limited(nn.Module):
+    """Runs out of memory above a number of pixels."""
+
+    halo = (0, 0)
+    multiple = (1, 1)
+
+    def __init__(self, pixels):
+        super().__init__()
+        self.pixels = pixels
+
+    def forward(self, x):
+        if x[0, 0].numel() > self.pixels:
+            raise RuntimeError("CUDA out of memory")
+        return x
+
+
+def test_out_of_memory_makes_the_tiles_smaller():
+    frame = random_frame(1, 300, 260)
+    np.testing.assert_allclose(predict(Limited(2**13), frame), frame, atol=1e-6)
+
+
+def test_out_of_memory_in_the_smallest_tile_is_told():
+    with pytest.raises(OutOfMemoryError, match="300×260"):
+        predict(Limited(10), random_frame(1, 300, 260))
+
+
+def test_progress_rises_to_one():
+    predictor = Predictor(network(), Grid(4), CPU, tile_pixels=32**2)
+    *fractions, _ = predictor.single_pass(random_frame(1, 70, 70))
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
