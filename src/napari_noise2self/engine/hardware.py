@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
+from collections.abc import Iterator
 
 import psutil
 import torch
+from torch import nn
 
-from napari_noise2self.engine.errors import DeviceError
+from napari_noise2self.engine.errors import DeviceError, EngineError, OutOfMemoryError
 
 
 def select_device(name: str) -> torch.device:
@@ -80,3 +83,35 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and (
         "out of memory" in text or "can't allocate memory" in text
     )
+
+
+def place(network: nn.Module, device: torch.device, ndim: int) -> nn.Module:
+    """Move a network to `device`, in the memory order that makes convolutions fast."""
+    layout = torch.channels_last if ndim == 2 else torch.channels_last_3d
+    return network.to(device).to(memory_format=layout)  # type: ignore[call-overload,no-any-return]
+
+
+@contextlib.contextmanager
+def engine_errors() -> Iterator[None]:
+    """Turn what PyTorch raises into errors of this package.
+
+    napari's generator workers swallow a RuntimeError, and CUDA's
+    out-of-memory error is one.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise OutOfMemoryError(
+                f"The memory was not enough ({_first_line(error)}): close other programs, use a "
+                f"smaller crop size, or use the device 'cpu'."
+            ) from error
+        raise EngineError(
+            f"PyTorch failed ({_first_line(error)}): try the device 'cpu'; if that fails too, "
+            f"please report it."
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from napari_noise2self.engine import networks, training
 from napari_noise2self.engine.config import Output, TrainingConfig
-from napari_noise2self.engine.errors import (
-    EngineError,
-    InputError,
-    ModelFileError,
-    OutOfMemoryError,
-)
+from napari_noise2self.engine.errors import InputError, ModelFileError
 from napari_noise2self.engine.events import (
     INTERVAL,
     Control,
@@ -34,24 +25,56 @@ from napari_noise2self.engine.events import (
     PredictionEvent,
     TrainingEvent,
 )
-from napari_noise2self.engine.hardware import fast_dtype, is_out_of_memory, select_device
+from napari_noise2self.engine.hardware import engine_errors, place, select_device
 from napari_noise2self.engine.layout import Layout
+from napari_noise2self.engine.model_file import not_a_model, read_model, write_model
 from napari_noise2self.engine.partition import Grid
 from napari_noise2self.engine.prediction import Predictor
 from napari_noise2self.engine.preparation import (
+    Block,
+    Frame,
     Normalisation,
-    TrainingData,
     check_image,
-    fill_bad,
-    find_bad,
     prepare,
 )
+from napari_noise2self.engine.preview import Preview
+from napari_noise2self.engine.scoring import held_out_errors
 
-FORMAT = 1
 # The score after training is taken on as many pixels of the data as this, at most.
 FINAL_SCORE_PIXELS = 2**22
 
 Progress = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """All that prediction needs."""
+
+    network: nn.Module
+    normalisation: Normalisation
+    partition: Grid
+    ndim: int
+
+    def predictor(self, *, averaging: bool) -> Predictor:
+        device = next(self.network.parameters()).device
+        return Predictor(self.network, self.partition, device, averaging=averaging)
+
+    def score_on(self, blocks: Sequence[Block]) -> float:
+        """The score on blocks of an image, or on some of them spread over it."""
+        sizes = [block.values[0].size for block in blocks]
+        most = max(FINAL_SCORE_PIXELS // max(sizes), 1)
+        chosen = np.unique(np.linspace(0, len(sizes) - 1, min(most, len(sizes))).astype(int))
+        return self.score((blocks[i].values, blocks[i].valid, blocks[i].origin) for i in chosen)
+
+    def score(
+        self,
+        pieces: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_], Sequence[int] | None]],
+    ) -> float:
+        """The score on pieces of images: their values, which are valid, and their origins."""
+        predictor = self.predictor(averaging=False)
+        sums = [held_out_errors(predictor, self.normalisation.scale, *piece) for piece in pieces]
+        total, count = (sum(column) for column in zip(*sums, strict=True))
+        return total / count if count else math.nan
 
 
 class Denoiser:
@@ -69,8 +92,6 @@ class Denoiser:
     Attributes
     ----------
     config : TrainingConfig
-    network : torch.nn.Module or None
-        None before training.
     summary : dict
         How it was trained: partition, network, epochs, steps, seconds,
         device, score.  Empty before training.
@@ -93,12 +114,9 @@ class Denoiser:
                 "use the network 'unet' or 'dncnn'."
             )
         self.config = config
-        self.network: nn.Module | None = None
         self.summary: dict[str, Any] = {}
         self._custom = network
-        self._normalisation: Normalisation | None = None
-        self._partition: Grid | None = None
-        self._ndim = 0
+        self._trained: _Trained | None = None
 
     # ---------------------------------------------------------------- training
 
@@ -178,7 +196,7 @@ class Denoiser:
                     f"The images have {layouts[0].channels} and {layout.channels} channels: one "
                     f"network needs images with the same number of channels."
                 )
-        with _engine_errors():
+        with engine_errors():
             began = time.monotonic()
             device = select_device(self.config.device)
             data = prepare(list(zip(images, layouts, strict=True)))
@@ -192,13 +210,13 @@ class Denoiser:
             network = self._custom
             if network is None:
                 network = networks.build(self.config, layouts[0].channels, ndim, self.config.seed)
-            network = _placed(network, device, ndim)
+            network = place(network, device, ndim)
             sampler = training.Sampler(data, partition, self.config, device)
             length = training.plan(self.config, data.pixels, sampler, device)
             scale = torch.tensor(data.normalisation.scale).reshape(-1, *[1] * ndim).square()
             preview = None
             if out is not None and len(images) == 1:
-                preview = _Preview(
+                preview = Preview(
                     images[0], layouts[0], data.normalisation, partition, device, control, out
                 )
             steps = yield from training.train(
@@ -206,10 +224,7 @@ class Denoiser:
             )
             if not steps:
                 return False
-            self.network = network
-            self._normalisation = data.normalisation
-            self._partition = partition
-            self._ndim = ndim
+            self._trained = _Trained(network, data.normalisation, partition, ndim)
             self.summary = {
                 "partition": {
                     "kind": "grid",
@@ -220,7 +235,7 @@ class Denoiser:
                 "epochs": round(length.epochs(steps), 4),
                 "steps": steps,
                 "device": device.type,
-                "score": self._score_of(data),
+                "score": self._trained.score_on(data.blocks),
                 "seconds": round(time.monotonic() - began, 3),
             }
         return True
@@ -311,10 +326,9 @@ class Denoiser:
         control = control or Control()
         image = _as_array(image)
         layout = Layout.of(image.shape, axes, self.config.volume)
-        network, normalisation, partition = self._check(image, layout)
-        with _engine_errors():
-            device = next(network.parameters()).device
-            predictor = Predictor(network, partition, device, averaging=self.config.averaging)
+        trained = self._check(image, layout)
+        with engine_errors():
+            predictor = trained.predictor(averaging=self.config.averaging)
             apply = (
                 predictor.single_pass
                 if self.resolved_output(output) == "single-pass"
@@ -326,18 +340,16 @@ class Denoiser:
             # The frame in view first.
             order = sorted(range(layout.frames), key=lambda frame: frame != control.preview_frame)
             for number, frame in enumerate(order):
-                raw, clean, missing = _read(image, layout, normalisation, frame)
+                source = Frame.of(image, layout, trained.normalisation, frame)
                 fraction = 0.0
-                for part in apply(clean):
+                for part in apply(source.values):
                     while control.paused:
                         control.wait_while_paused(INTERVAL)
                         yield _prediction_event(began, (number + fraction) / len(order))
                     if control.stopped:
                         return out, False
                     if isinstance(part, np.ndarray):
-                        result = normalisation.invert(part)
-                        result[missing] = raw[missing]
-                        layout.write(out, frame, result)
+                        layout.write(out, frame, source.restore(part))
                         yield _prediction_event(began, (number + 1) / len(order), frame)
                         last = time.monotonic()
                         continue
@@ -353,8 +365,8 @@ class Denoiser:
             output = self.config.output
         if output != "auto":
             return output
-        partition = self._partition
-        if partition is None or set(partition.extents(self._ndim)) == {1}:
+        trained = self._trained
+        if trained is None or set(trained.partition.extents(trained.ndim)) == {1}:
             return "single-pass"
         return "j-invariant"
 
@@ -378,59 +390,25 @@ class Denoiser:
         """
         image = _as_array(image)
         layout = Layout.of(image.shape, axes, self.config.volume)
-        _, normalisation, _ = self._check(image, layout)
-        with _engine_errors():
-            total, count = 0.0, 0
-            for frame in range(layout.frames):
-                raw, clean, _ = _read(image, layout, normalisation, frame)
-                missing, hot = find_bad(raw)
-                part, number = self._squared_errors(clean, ~(missing | hot), (0,) * layout.ndim)
-                total, count = total + part, count + number
-        return total / count if count else math.nan
+        trained = self._check(image, layout)
+        with engine_errors():
+            frames = (
+                Frame.of(image, layout, trained.normalisation, number)
+                for number in range(layout.frames)
+            )
+            return trained.score((frame.values, frame.valid, None) for frame in frames)
 
-    def _score_of(self, data: TrainingData) -> float:
-        """The score on the data it was trained on, or on blocks spread over it."""
-        sizes = [block.values[0].size for block in data.blocks]
-        most = max(FINAL_SCORE_PIXELS // max(sizes), 1)
-        chosen = np.unique(np.linspace(0, len(sizes) - 1, min(most, len(sizes))).astype(int))
-        total, count = 0.0, 0
-        for number in chosen:
-            block = data.blocks[number]
-            part, positions = self._squared_errors(block.values, block.valid, block.origin)
-            total, count = total + part, count + positions
-        return total / count if count else math.nan
-
-    def _squared_errors(
-        self, values: NDArray[np.float32], valid: NDArray[np.bool_], origin: Sequence[int]
-    ) -> tuple[float, int]:
-        """Sum of the squared errors at held-out positions, and how many there are."""
-        assert self.network is not None
-        assert self._partition is not None
-        assert self._normalisation is not None
-        device = next(self.network.parameters()).device
-        subset = self._partition.held_out_subset(self._ndim)
-        predicted = Predictor(self.network, self._partition, device).subset(values, subset, origin)
-        chosen = self._partition.held_out(values.shape[1:], origin) & valid
-        total = 0.0
-        for channel, scale in enumerate(self._normalisation.scale):
-            where = chosen[channel]
-            error = (predicted[channel][where] - values[channel][where]).astype(np.float64)
-            total += float(np.dot(error, error)) * scale**2
-        return total, int(chosen.sum())
-
-    def _check(self, image: Any, layout: Layout) -> tuple[nn.Module, Normalisation, Grid]:
-        if self.network is None or self._normalisation is None or self._partition is None:
+    def _check(self, image: Any, layout: Layout) -> _Trained:
+        if self._trained is None:
             raise InputError("The denoiser has not been trained: call fit first, or load a model.")
         check_image(image, layout)
-        trained = len(self._normalisation.offset)
-        if layout.channels != trained:
+        channels = len(self._trained.normalisation.offset)
+        if layout.channels != channels:
             raise InputError(
                 f"The image has {layout.channels} channels, but the model was trained on "
-                f"{trained}: give an image with {trained}, or name its axes."
+                f"{channels}: give an image with {channels}, or name its axes."
             )
-        return self.network, self._normalisation, self._partition
-
-    # ------------------------------------------------------------------- files
+        return self._trained
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the model in one safetensors file, its settings as JSON inside.
@@ -447,40 +425,20 @@ class Denoiser:
         ModelFileError
             If the file cannot be written.
         """
-        if self.network is None or self._normalisation is None or self._partition is None:
+        trained = self._trained
+        if trained is None:
             raise InputError("The denoiser has not been trained: there is nothing to save.")
         description = {
-            "format": FORMAT,
             "config": self.config.model_dump(mode="json"),
-            "partition": {
-                "kind": "grid",
-                "width": self._partition.width,
-                "extent": self._partition.extent,
-            },
-            "ndim": self._ndim,
+            "partition": {"width": trained.partition.width, "extent": trained.partition.extent},
+            "ndim": trained.ndim,
             "normalisation": {
-                "offset": self._normalisation.offset,
-                "scale": self._normalisation.scale,
+                "offset": trained.normalisation.offset,
+                "scale": trained.normalisation.scale,
             },
             "summary": self.summary,
         }
-        target = Path(path)
-        partial = target.with_name(target.name + ".partial")
-        weights = {
-            name: value.detach().cpu().contiguous()
-            for name, value in self.network.state_dict().items()
-        }
-        try:
-            safetensors.torch.save_file(
-                weights, partial, metadata={"noise2self": json.dumps(description)}
-            )
-            partial.replace(target)
-        except (OSError, SafetensorError) as error:
-            partial.unlink(missing_ok=True)
-            raise ModelFileError(
-                f"The model could not be written to {target}: {error}. Choose a folder that "
-                f"exists and that you may write to."
-            ) from error
+        write_model(path, trained.network.state_dict(), description)
 
     @classmethod
     def load(
@@ -508,92 +466,35 @@ class Denoiser:
         ------
         ModelFileError
             If the file is missing or not a model of this package.
+        DeviceError
+            If the device is missing.
         """
+        weights, description = read_model(path)
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            description = json.loads(metadata["noise2self"])
-            if description["format"] > FORMAT:
-                raise ModelFileError(
-                    f"The model {path} was written by a newer version of this package: update it."
-                )
             config = TrainingConfig(**{**description["config"], "device": device})
             normalisation = Normalisation(
                 tuple(description["normalisation"]["offset"]),
                 tuple(description["normalisation"]["scale"]),
             )
-            partition = Grid(description["partition"]["width"], description["partition"]["extent"])
+            partition = Grid(**description["partition"])
             ndim = int(description["ndim"])
+            summary = dict(description["summary"])
             if config.network == "custom" and network is None:
                 raise ModelFileError(
                     f"The model {path} was trained with a network of its author's: pass it as "
                     f"`network`."
                 )
-            if network is None:
-                network = networks.build(config, len(normalisation.offset), ndim, 0)
+            if config.network != "custom":
+                network = networks.build(config, len(normalisation.offset), ndim, config.seed)
+            assert network is not None
             network.load_state_dict(weights)
-        except FileNotFoundError:
-            raise ModelFileError(f"There is no model file {path}.") from None
-        except (
-            OSError,
-            SafetensorError,
-            KeyError,
-            TypeError,
-            ValueError,
-            RuntimeError,
-        ) as error:
-            raise ModelFileError(
-                f"{path} is not a model of napari-noise2self, or is damaged ({error}): choose a "
-                f".safetensors file that this package has written."
-            ) from error
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise not_a_model(path, error) from error
         denoiser = cls(config, network if config.network == "custom" else None)
-        denoiser.network = _placed(network, select_device(device), ndim).eval()
-        denoiser._normalisation = normalisation
-        denoiser._partition = partition
-        denoiser._ndim = ndim
-        denoiser.summary = description["summary"]
+        denoiser.summary = summary
+        network = place(network, select_device(device), ndim).eval()
+        denoiser._trained = _Trained(network, normalisation, partition, ndim)
         return denoiser
-
-
-class _Preview:
-    """Fills the frame in view with what the network can do by now."""
-
-    def __init__(
-        self,
-        image: Any,
-        layout: Layout,
-        normalisation: Normalisation,
-        partition: Grid,
-        device: torch.device,
-        control: Control,
-        out: NDArray[np.float32],
-    ) -> None:
-        self.image, self.layout, self.normalisation = image, layout, normalisation
-        self.partition, self.device = partition, device
-        self.control, self.out = control, out
-        self._frame: int | None = None
-        self._clean: tuple[NDArray[Any], NDArray[np.float32], NDArray[np.bool_]] | None = None
-
-    def __call__(self, network: nn.Module) -> int | None:
-        frame = self.control.preview_frame
-        if frame is None:
-            return None
-        if self._clean is None or frame != self._frame:
-            self._clean = _read(self.image, self.layout, self.normalisation, frame)
-            self._frame = frame
-        raw, clean, missing = self._clean
-        predictor = Predictor(
-            network, self.partition, self.device, averaging=False, dtype=fast_dtype(self.device)
-        )
-        for part in predictor.single_pass(clean):
-            if self.control.stopped:
-                return None
-            if isinstance(part, np.ndarray):
-                result = self.normalisation.invert(part)
-                result[missing] = raw[missing]
-                self.layout.write(self.out, frame, result)
-        return frame
 
 
 def _as_array(image: Any) -> Any:
@@ -616,48 +517,7 @@ def _check_partition(partition: Grid, data: TrainingData, layout: Layout) -> Non
                 )
 
 
-def _placed(network: nn.Module, device: torch.device, ndim: int) -> nn.Module:
-    layout = torch.channels_last if ndim == 2 else torch.channels_last_3d
-    return network.to(device).to(memory_format=layout)  # type: ignore[call-overload,no-any-return]
-
-
-def _read(
-    image: Any, layout: Layout, normalisation: Normalisation, frame: int
-) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.bool_]]:
-    """A frame as it is, cleaned and normalised, and where it has no grey value."""
-    raw = layout.read(image, frame)
-    missing, hot = find_bad(raw)
-    clean = normalisation.apply(fill_bad(raw, missing | hot))
-    return raw, clean, missing
-
-
 def _prediction_event(began: float, fraction: float, frame: int | None = None) -> PredictionEvent:
     seconds = time.monotonic() - began
     left = seconds * (1 - fraction) / fraction if fraction else math.nan
     return PredictionEvent(fraction, seconds, left, frame)
-
-
-@contextlib.contextmanager
-def _engine_errors() -> Iterator[None]:
-    """Turn what PyTorch raises into errors of this package.
-
-    napari's generator workers swallow a RuntimeError, and CUDA's
-    out-of-memory error is one.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):
-            raise OutOfMemoryError(
-                f"The memory was not enough ({_first_line(error)}): close other programs, use a "
-                f"smaller crop size, or use the device 'cpu'."
-            ) from error
-        raise EngineError(
-            f"PyTorch failed ({_first_line(error)}): try the device 'cpu'; if that fails too, "
-            f"please report it."
-        ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -299,3 +299,37 @@ def _normalisation(
         )
     scale[constant] = 1.0
     return Normalisation(tuple(offset.tolist()), tuple(scale.tolist()))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of an array, ready for a network.
+
+    Attributes
+    ----------
+    values : ndarray of float32, shape (channels, [Z,] Y, X)
+        Normalised, bad pixels filled.
+    valid : ndarray of bool, same shape
+        False where a pixel was missing or hot.
+    """
+
+    values: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    _raw: NDArray[Any]
+    _missing: NDArray[np.bool_]
+    _normalisation: Normalisation
+
+    @classmethod
+    def of(cls, image: Any, layout: Layout, normalisation: Normalisation, frame: int) -> Frame:
+        """Read, clean and normalise the frame with the number `frame`."""
+        raw = layout.read(image, frame)
+        missing, hot = find_bad(raw)
+        bad = missing | hot
+        values = normalisation.apply(fill_bad(raw, bad))
+        return cls(values, ~bad, raw, missing, normalisation)
+
+    def restore(self, prediction: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A prediction in grey values; what was NaN or infinite is so again."""
+        result = self._normalisation.invert(prediction)
+        result[self._missing] = self._raw[self._missing]
+        return result

@@ -1,13 +1,58 @@
-"""How good a result is, with a ground truth: PSNR and SSIM, conventions named."""
+"""How good a result is: the self-supervised score; with a ground truth, PSNR and SSIM."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_noise2self.engine.errors import InputError
+
+if TYPE_CHECKING:
+    from napari_noise2self.engine.prediction import Predictor
+
+
+def held_out_errors(
+    predictor: Predictor,
+    scale: Sequence[float],
+    values: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    origin: Sequence[int] | None = None,
+) -> tuple[float, int]:
+    """The squared errors of the J-invariant prediction at the held-out positions.
+
+    Their mean is the self-supervised score.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    scale : sequence of float
+        Grey values per unit of `values`, for each channel.
+    values : ndarray of float32, shape (channels, [Z,] Y, X)
+        Normalised.
+    valid : ndarray of bool, same shape
+        Where there is a grey value to compare with.
+    origin : sequence of int, optional
+        Where `values` starts in the coordinates of the partition.
+
+    Returns
+    -------
+    total : float
+        Sum over the positions, in squared grey values.
+    count : int
+        Number of positions, counted per channel.
+    """
+    partition = predictor.partition
+    predicted = predictor.subset(values, partition.held_out_subset(values.ndim - 1), origin)
+    chosen = partition.held_out(values.shape[1:], origin) & valid
+    total = 0.0
+    for channel, factor in enumerate(scale):
+        where = chosen[channel]
+        error = (predicted[channel][where] - values[channel][where]).astype(np.float64)
+        total += float(np.dot(error, error)) * factor**2
+    return total, int(chosen.sum())
 
 
 def _pair(truth: ArrayLike, image: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:

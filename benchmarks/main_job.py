@@ -1,0 +1,132 @@
+"""The main job with defaults only: quality, time and memory, from process start to file written.
+
+    python benchmarks/main_job.py [--seeds 5]
+
+Every image is denoised by `napari-noise2self denoise` in a process of its own.
+Beside it stand, on the same machine and in the same run, a Gaussian filter
+whose width was chosen with the truth, and non-local means with the noise
+estimated, as scikit-image ships it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from common import INDEPENDENT_PAIRS, data_folder, print_table, write_result
+from scipy import ndimage
+from skimage.io import imread
+from skimage.restoration import denoise_nl_means, estimate_sigma
+
+import napari_noise2self as n2s
+from napari_noise2self.stacks.samples import cells
+
+
+def read(path: Path) -> np.ndarray:
+    return tifffile.imread(path) if path.suffix == ".tif" else imread(path)
+
+
+def quality(name: str, truth: np.ndarray, image: np.ndarray) -> float:
+    if name.startswith("fmd/"):
+        return n2s.psnr(truth, image, data_range=255)
+    return n2s.scale_invariant_psnr(truth, image)
+
+
+def run(source: Path, target: Path, *options: str) -> tuple[dict, float, float]:
+    """The JSON record of one process, its wall seconds and its peak memory in GB."""
+    command = [sys.executable, "-m", "napari_noise2self", "denoise", str(source), str(target)]
+    began = time.perf_counter()
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            [*command, "--json", "--overwrite", *options], stdout=output, stderr=subprocess.DEVNULL
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        output.seek(0)
+        record = json.loads(output.read())
+    if status:
+        raise RuntimeError(f"{source} failed: {record}")
+    return record, seconds, usage.ru_maxrss / 2**20
+
+
+def best_gaussian(name: str, truth: np.ndarray, image: np.ndarray) -> float:
+    widths = np.arange(0.5, 4.05, 0.1)
+    blurred = (ndimage.gaussian_filter(image.astype(float), width) for width in widths)
+    return max(quality(name, truth, b) for b in blurred)
+
+
+def nonlocal_means(name: str, truth: np.ndarray, image: np.ndarray) -> tuple[float, float]:
+    began = time.perf_counter()
+    values = image.astype(np.float32)
+    sigma = float(estimate_sigma(values))
+    result = denoise_nl_means(values, h=0.8 * sigma, sigma=sigma, fast_mode=True)
+    return quality(name, truth, result), time.perf_counter() - began
+
+
+def real_pairs(seeds: int, folder: Path) -> list[dict]:
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        target = Path(temporary) / "denoised.tif"
+        for name, truth_name in INDEPENDENT_PAIRS.items():
+            image, truth = read(folder / name), read(folder / truth_name)
+            measured = []
+            for seed in range(seeds):
+                _, seconds, memory = run(
+                    folder / name, target, "--dtype", "float32", "--seed", str(seed)
+                )
+                measured.append((quality(name, truth, tifffile.imread(target)), seconds, memory))
+            values, seconds, memory = np.array(measured).T
+            nlm, nlm_seconds = nonlocal_means(name, truth, image)
+            rows.append(
+                {
+                    "image": name,
+                    "metric": "PSNR 255" if name.startswith("fmd/") else "SI-PSNR",
+                    "raw": quality(name, truth, image),
+                    "mean": float(values.mean()),
+                    "worst": float(values.min()),
+                    "seconds": float(seconds.mean()),
+                    "worst_seconds": float(seconds.max()),
+                    "memory_gb": float(memory.max()),
+                    "gaussian_oracle": best_gaussian(name, truth, image),
+                    "nlm": nlm,
+                    "nlm_seconds": nlm_seconds,
+                }
+            )
+            print_table(rows[-1:])
+    return rows
+
+
+def large_image() -> dict:
+    """One 16-bit image of 2048 x 2048 pixels."""
+    sample = cells((2048, 2048))
+    with tempfile.TemporaryDirectory() as temporary:
+        source, target = Path(temporary) / "large.tif", Path(temporary) / "denoised.tif"
+        tifffile.imwrite(source, sample.noisy.data)
+        _, seconds, memory = run(source, target, "--dtype", "float32")
+        peak = float(sample.truth.max())
+        return {
+            "image": "simulated cells 2048x2048 uint16",
+            "raw": n2s.psnr(sample.truth, sample.noisy.data, data_range=peak),
+            "denoised": n2s.psnr(sample.truth, tifffile.imread(target), data_range=peak),
+            "seconds": seconds,
+            "memory_gb": memory,
+        }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    arguments = parser.parse_args()
+    large = large_image()
+    print_table([large])
+    rows = real_pairs(arguments.seeds, data_folder())
+    print_table(rows)
+    write_result("main_job", rows, seeds=arguments.seeds, large_image=large)
