@@ -206,7 +206,7 @@ class Denoiser:
                 return False
             ndim = layouts[0].ndim
             partition = self.config.resolved_partition(ndim)
-            _check_partition(partition, data, layouts[0])
+            _check_partition(partition, data.blocks, layouts[0])
             network = self._custom
             if network is None:
                 network = networks.build(self.config, layouts[0].channels, ndim, self.config.seed)
@@ -504,9 +504,9 @@ def _as_array(image: Any) -> Any:
     return np.asarray(image)
 
 
-def _check_partition(partition: Grid, data: TrainingData, layout: Layout) -> None:
+def _check_partition(partition: Grid, blocks: Sequence[Block], layout: Layout) -> None:
     widths = partition.widths(layout.ndim)
-    for block in data.blocks:
+    for block in blocks:
         for axis, size, width in zip(
             layout.spatial_axes, block.values.shape[1:], widths, strict=True
         ):
