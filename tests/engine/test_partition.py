@@ -87,6 +87,7 @@ def test_settings_survive_json(grid):
     ("settings", "words"),
     [
         ({"epochs": 0}, "'epochs' was 0"),
+        ({"epochs": float("inf")}, "'epochs' was inf"),
         ({"network": "resnet"}, "'network' was 'resnet'"),
         ({"wdith": 3}, "no setting named 'wdith'"),
         ({"partition": "grid"}, "'partition' was 'grid'"),

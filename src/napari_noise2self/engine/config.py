@@ -73,14 +73,14 @@ class TrainingConfig(BaseModel):
     network: Network = "unet"
     channels: int = Field(default=16, ge=1, le=512)
     depth: int = Field(default=3, ge=1, le=6)
-    epochs: float | None = Field(default=None, gt=0)
+    epochs: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     output: Output = "auto"
     device: Device = "auto"
     seed: int = Field(default=0, ge=0, lt=2**63)
     volume: bool = False
     batch_size: int = Field(default=4, ge=1)
     crop_size: int = Field(default=128, ge=16)
-    learning_rate: float = Field(default=3e-3, gt=0)
+    learning_rate: float = Field(default=3e-3, gt=0, allow_inf_nan=False)
     averaging: bool = True
 
     def __init__(self, **settings: Any) -> None:
