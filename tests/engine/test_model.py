@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from napari_noise2self import Denoiser, Grid, TrainingConfig, psnr
+from napari_noise2self.engine import model
 from napari_noise2self.engine.errors import InputError, ModelFileError
 
 
@@ -77,6 +78,18 @@ def test_dask_in_dask_out_frame_by_frame(noisy, quick):
     assert isinstance(lazy, da.Array)
     assert (lazy.shape, lazy.dtype) == (stack.shape, np.float32)
     np.testing.assert_array_equal(lazy.compute(scheduler="synchronous"), denoiser.predict(stack))
+
+
+def test_large_data_is_averaged_over_fewer_flips(noisy, quick, monkeypatch):
+    denoiser = Denoiser(quick).fit(noisy)
+    full = denoiser.predict(noisy)
+    monkeypatch.setattr(model, "FULL_AVERAGING_PIXELS", noisy.size)
+    stack = np.stack([noisy, noisy])
+    fewer = denoiser.predict(stack)
+    np.testing.assert_array_equal(denoiser.predict(noisy), full)
+    assert not np.array_equal(fewer[0], full)
+    lazy = denoiser.predict(da.from_array(stack))
+    np.testing.assert_array_equal(lazy.compute(scheduler="synchronous"), fewer)
 
 
 def test_the_output_follows_the_partition(noisy, quick):

@@ -10,7 +10,7 @@ from torch import nn
 from napari_noise2self import Grid, TrainingConfig
 from napari_noise2self.engine.errors import OutOfMemoryError
 from napari_noise2self.engine.networks import DnCNN, build
-from napari_noise2self.engine.prediction import Predictor
+from napari_noise2self.engine.prediction import Predictor, symmetries
 
 CPU = torch.device("cpu")
 
@@ -32,7 +32,7 @@ def random_frame(*shape, seed=0):
 
 @pytest.mark.parametrize("output", ["single_pass", "j_invariant"])
 @pytest.mark.parametrize(("ndim", "shape"), [(2, (1, 81, 110)), (3, (2, 4, 45, 50))])
-@pytest.mark.parametrize("averaging", [False, True])
+@pytest.mark.parametrize("averaging", [1, 8])
 def test_tiles_leave_no_seam(output, ndim, shape, averaging):
     net = network(shape[0], ndim)
     frame = random_frame(*shape)
@@ -89,11 +89,11 @@ def test_a_subset_is_predicted_without_looking_at_it(case, tile_pixels):
 def test_the_averaged_j_invariant_output_does_not_look_either(partition):
     net = network(2)
     frame = random_frame(2, 21, 18)
-    first = predict(net, frame, partition, "j_invariant")
+    first = predict(net, frame, partition, "j_invariant", averaging=8)
     for subset in (0, 4, 8):
         mask = partition.labels(frame.shape[1:]) == subset
         other = np.where(mask, 1e3, frame).astype(np.float32)
-        second = predict(net, other, partition, "j_invariant")
+        second = predict(net, other, partition, "j_invariant", averaging=8)
         np.testing.assert_array_equal(first[:, mask], second[:, mask])
         assert not np.array_equal(first, second)
 
@@ -110,8 +110,16 @@ def test_averaging_makes_the_output_follow_the_flips_of_the_input():
     net = network()
     frame = random_frame(1, 40, 48)
     turned = np.ascontiguousarray(frame.transpose(0, 2, 1)[:, ::-1])
-    expected = predict(net, frame).transpose(0, 2, 1)[:, ::-1]
-    np.testing.assert_allclose(predict(net, turned), expected, atol=2e-5)
+    expected = predict(net, frame, averaging=8).transpose(0, 2, 1)[:, ::-1]
+    np.testing.assert_allclose(predict(net, turned, averaging=8), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("turn", [True, False])
+def test_the_symmetries_are_all_different_and_start_with_none(turn):
+    every = symmetries(8, turn)
+    assert len(set(every)) == len(every) == (8 if turn else 4)
+    assert every[0] == (False, ())
+    assert symmetries(2, turn) == every[:2]
 
 
 def test_rows_and_columns_are_not_exchanged_where_they_differ():
@@ -122,7 +130,7 @@ def test_rows_and_columns_are_not_exchanged_where_they_differ():
             seen.append(tuple(x.shape[2:]))
             return x
 
-    predict(Spy(), random_frame(1, 20, 30), Grid(4, extent=(1, 3)))
+    predict(Spy(), random_frame(1, 20, 30), Grid(4, extent=(1, 3)), averaging=8)
     assert len(set(seen)) == 1
     assert len(seen) == 4
 

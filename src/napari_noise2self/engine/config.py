@@ -58,7 +58,8 @@ class TrainingConfig(BaseModel):
     learning_rate : float
         Peak of the one-cycle schedule.
     averaging : bool
-        Average the prediction over flips and rotations.
+        Average the prediction over the flips and rotations of the square, or
+        over two of them where there are more than eight million pixels.
 
     Raises
     ------

@@ -18,7 +18,6 @@ from napari_noise2self.engine import networks, training
 from napari_noise2self.engine.config import Output, TrainingConfig
 from napari_noise2self.engine.errors import InputError, ModelFileError
 from napari_noise2self.engine.events import (
-    INTERVAL,
     Control,
     Event,
     Notice,
@@ -29,7 +28,7 @@ from napari_noise2self.engine.hardware import engine_errors, place, select_devic
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.model_file import not_a_model, read_model, write_model
 from napari_noise2self.engine.partition import Grid
-from napari_noise2self.engine.prediction import Predictor
+from napari_noise2self.engine.prediction import Predictor, predict_frames
 from napari_noise2self.engine.preparation import (
     Block,
     Frame,
@@ -42,6 +41,8 @@ from napari_noise2self.engine.scoring import held_out_errors
 
 # The score after training is taken on as many pixels of the data as this, at most.
 FINAL_SCORE_PIXELS = 2**22
+# Up to this size a prediction is averaged over all flips and rotations.
+FULL_AVERAGING_PIXELS = 2**23
 
 Progress = Callable[[Event], None]
 
@@ -55,7 +56,7 @@ class _Trained:
     partition: Grid
     ndim: int
 
-    def predictor(self, *, averaging: bool) -> Predictor:
+    def predictor(self, averaging: int = 1) -> Predictor:
         device = next(self.network.parameters()).device
         return Predictor(self.network, self.partition, device, averaging=averaging)
 
@@ -71,7 +72,7 @@ class _Trained:
         pieces: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_], Sequence[int] | None]],
     ) -> float:
         """The score on pieces of images: their values, which are valid, and their origins."""
-        predictor = self.predictor(averaging=False)
+        predictor = self.predictor()
         sums = [held_out_errors(predictor, self.normalisation.scale, *piece) for piece in pieces]
         total, count = (sum(column) for column in zip(*sums, strict=True))
         return total / count if count else math.nan
@@ -280,17 +281,17 @@ class Denoiser:
                 axis: 1 if letter in layout.frame_axes else -1
                 for axis, letter in enumerate(layout.axes)
             }
+
+            averaging = self._averaging(layout)
+
+            def predict_block(block: NDArray[Any]) -> NDArray[np.float32]:
+                part = Layout.of(block.shape, layout.axes, layout.volume)
+                return _exhaust(self._predict(block, part, output, averaging, Control(), None))[0]
+
             return array.rechunk(chunks).map_blocks(
-                self.predict, layout.axes, output, dtype=np.float32, meta=np.empty(0, np.float32)
+                predict_block, dtype=np.float32, meta=np.empty((0,) * array.ndim, np.float32)
             )
-        events = self.predict_events(array, axes, output)
-        while True:
-            try:
-                event = next(events)
-            except StopIteration as stop:
-                return stop.value[0]
-            if progress is not None:
-                progress(event)
+        return _exhaust(self.predict_events(array, axes, output), progress)[0]
 
     def predict_events(
         self,
@@ -323,41 +324,41 @@ class Denoiser:
         complete : bool
             Whether every frame was denoised.
         """
-        control = control or Control()
         image = _as_array(image)
         layout = Layout.of(image.shape, axes, self.config.volume)
+        return (
+            yield from self._predict(
+                image, layout, output, self._averaging(layout), control or Control(), out
+            )
+        )
+
+    def _averaging(self, layout: Layout) -> int:
+        """How many flips and rotations to average over: most of the gain comes from two."""
+        if not self.config.averaging:
+            return 1
+        pixels = layout.frames * math.prod(layout.spatial_shape)
+        return 8 if pixels <= FULL_AVERAGING_PIXELS else 2
+
+    def _predict(
+        self,
+        image: Any,
+        layout: Layout,
+        output: Output,
+        averaging: int,
+        control: Control,
+        out: NDArray[np.float32] | None,
+    ) -> Generator[PredictionEvent, None, tuple[NDArray[np.float32], bool]]:
         trained = self._check(image, layout)
         with engine_errors():
-            predictor = trained.predictor(averaging=self.config.averaging)
+            predictor = trained.predictor(averaging)
             apply = (
                 predictor.single_pass
                 if self.resolved_output(output) == "single-pass"
                 else predictor.j_invariant
             )
-            if out is None:
-                out = np.full(layout.shape, np.nan, np.float32)
-            began = last = time.monotonic()
-            # The frame in view first.
-            order = sorted(range(layout.frames), key=lambda frame: frame != control.preview_frame)
-            for number, frame in enumerate(order):
-                source = Frame.of(image, layout, trained.normalisation, frame)
-                fraction = 0.0
-                for part in apply(source.values):
-                    while control.paused:
-                        control.wait_while_paused(INTERVAL)
-                        yield _prediction_event(began, (number + fraction) / len(order))
-                    if control.stopped:
-                        return out, False
-                    if isinstance(part, np.ndarray):
-                        layout.write(out, frame, source.restore(part))
-                        yield _prediction_event(began, (number + 1) / len(order), frame)
-                        last = time.monotonic()
-                        continue
-                    fraction = part
-                    if time.monotonic() - last >= INTERVAL:
-                        yield _prediction_event(began, (number + fraction) / len(order))
-                        last = time.monotonic()
-        return out, True
+            return (
+                yield from predict_frames(apply, image, layout, trained.normalisation, control, out)
+            )
 
     def resolved_output(self, output: Output = "auto") -> str:
         """The output that "auto" stands for with this denoiser's partition."""
@@ -497,6 +498,20 @@ class Denoiser:
         return denoiser
 
 
+def _exhaust(
+    events: Generator[PredictionEvent, None, tuple[NDArray[np.float32], bool]],
+    progress: Progress | None = None,
+) -> tuple[NDArray[np.float32], bool]:
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as stop:
+            result: tuple[NDArray[np.float32], bool] = stop.value
+            return result
+        if progress is not None:
+            progress(event)
+
+
 def _as_array(image: Any) -> Any:
     """What can be indexed lazily as it is; anything else as a numpy array."""
     if hasattr(image, "shape") and hasattr(image, "dtype") and hasattr(image, "__getitem__"):
@@ -515,9 +530,3 @@ def _check_partition(partition: Grid, blocks: Sequence[Block], layout: Layout) -
                     f"The grid width {width} is too large for {size} pixels along {axis}: use a "
                     f"width of at most {size // 2} there."
                 )
-
-
-def _prediction_event(began: float, fraction: float, frame: int | None = None) -> PredictionEvent:
-    seconds = time.monotonic() - began
-    left = seconds * (1 - fraction) / fraction if fraction else math.nan
-    return PredictionEvent(fraction, seconds, left, frame)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_noise2self.engine.errors import OutOfMemoryError
+from napari_noise2self.engine.events import INTERVAL, Control, PredictionEvent
 from napari_noise2self.engine.hardware import is_out_of_memory
+from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.masking import dilate, reflect_pad, replace_with_mean
 from napari_noise2self.engine.partition import Grid
+from napari_noise2self.engine.preparation import Frame, Normalisation
 
 # Reflected pixels around a frame: the network has seen crops end without them.
 PADDING = 16
@@ -44,12 +48,18 @@ class Piece:
     write: tuple[slice, ...]  # into the padded frame
 
 
-def symmetries(averaging: bool, turn: bool) -> list[Symmetry]:
-    """The flips and rotations to average over: 8, 4 where Y and X differ, or 1."""
-    if not averaging:
-        return [IDENTITY]
-    flips: list[tuple[int, ...]] = [(), (-1,), (-2,), (-1, -2)]
-    return [(turned, axes) for turned in ((False, True) if turn else (False,)) for axes in flips]
+def symmetries(count: int, turn: bool) -> list[Symmetry]:
+    """At most `count` of the 8 flips and rotations of a square, as different as can be.
+
+    Where Y and X are not alike (`turn` is False) there are 4.
+    """
+    flips: list[tuple[int, ...]] = [(-1, -2), (), (-1,), (-2,)]
+    chosen: list[Symmetry] = [IDENTITY]
+    for axes in flips:
+        for turned in (True, False):
+            if (turn or not turned) and (turned, axes) != IDENTITY:
+                chosen.append((turned, axes))
+    return chosen[:count]
 
 
 def _transform(x: Tensor, symmetry: Symmetry) -> Tensor:
@@ -102,8 +112,8 @@ class Predictor:
     network : Module
         In `eval` mode, on its device.
     partition : Grid
-    averaging : bool
-        Average over flips, and rotations where Y and X are alike.
+    averaging : int
+        How many flips and rotations to average over, 1 to 8.
     dtype : torch.dtype, optional
         Type for mixed precision; float32 by default.
     """
@@ -114,7 +124,7 @@ class Predictor:
         partition: Grid,
         device: torch.device,
         *,
-        averaging: bool = True,
+        averaging: int = 1,
         dtype: torch.dtype | None = None,
         tile_pixels: int = TILE_PIXELS,
     ) -> None:
@@ -163,7 +173,7 @@ class Predictor:
         extents = self.partition.extents(ndim)
         cycle = itertools.cycle(symmetries(self.averaging, extents[-1] == extents[-2]))
         # Each subset under two symmetries: the average over all would take four times as long.
-        times = 2 if self.averaging else 1
+        times = min(self.averaging, 2)
         passes = [
             (subset, next(cycle))
             for subset in range(self.partition.subsets(ndim))
@@ -253,3 +263,67 @@ def _spatial(parts: Iterable[slice]) -> tuple[Any, ...]:
 
 def _whole(network: nn.Module) -> bool:
     return getattr(network, "halo", None) is None or getattr(network, "multiple", None) is None
+
+
+def predict_frames(
+    apply: Callable[[NDArray[np.float32]], Iterator[float | NDArray[np.float32]]],
+    image: Any,
+    layout: Layout,
+    normalisation: Normalisation,
+    control: Control,
+    out: NDArray[np.float32] | None = None,
+) -> Generator[PredictionEvent, None, tuple[NDArray[np.float32], bool]]:
+    """Denoise the frames of an array one by one, the frame in view first.
+
+    Parameters
+    ----------
+    apply : callable
+        `Predictor.single_pass` or `Predictor.j_invariant`.
+    image : array of the shape of `layout`
+    layout : Layout
+    normalisation : Normalisation
+    control : Control
+    out : ndarray of float32, optional
+        Where the frames go; by default a new array, NaN where nothing has
+        been written.
+
+    Yields
+    ------
+    event : PredictionEvent
+
+    Returns
+    -------
+    denoised : ndarray of float32
+    complete : bool
+        False if it was stopped before.
+    """
+    if out is None:
+        out = np.full(layout.shape, np.nan, np.float32)
+    began = last = time.monotonic()
+    # The frame in view first.
+    order = sorted(range(layout.frames), key=lambda frame: frame != control.preview_frame)
+    for number, frame in enumerate(order):
+        source = Frame.of(image, layout, normalisation, frame)
+        fraction = 0.0
+        for part in apply(source.values):
+            while control.paused:
+                control.wait_while_paused(INTERVAL)
+                yield _prediction_event(began, (number + fraction) / len(order))
+            if control.stopped:
+                return out, False
+            if isinstance(part, np.ndarray):
+                layout.write(out, frame, source.restore(part))
+                yield _prediction_event(began, (number + 1) / len(order), frame)
+                last = time.monotonic()
+                continue
+            fraction = part
+            if time.monotonic() - last >= INTERVAL:
+                yield _prediction_event(began, (number + fraction) / len(order))
+                last = time.monotonic()
+    return out, True
+
+
+def _prediction_event(began: float, fraction: float, frame: int | None = None) -> PredictionEvent:
+    seconds = time.monotonic() - began
+    left = seconds * (1 - fraction) / fraction if fraction else math.nan
+    return PredictionEvent(fraction, seconds, left, frame)

@@ -44,9 +44,7 @@ class Preview:
         if self._frame is None or number != self._number:
             self._frame = Frame.of(self.image, self.layout, self.normalisation, number)
             self._number = number
-        predictor = Predictor(
-            network, self.partition, self.device, averaging=False, dtype=fast_dtype(self.device)
-        )
+        predictor = Predictor(network, self.partition, self.device, dtype=fast_dtype(self.device))
         for part in predictor.single_pass(self._frame.values):
             if self.control.stopped:
                 return None
