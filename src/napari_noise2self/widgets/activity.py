@@ -37,15 +37,21 @@ class Activity:
         session.events.progress.connect(self._schedule)
 
     def _schedule(self, _: object) -> None:
-        if not self._timer.isActive():
+        if self._session.progress is None:
+            self._close()
+        elif not self._timer.isActive():
             self._timer.start(0)
+
+    def _close(self) -> None:
+        # At once: this object may die with its viewer, and a bar would stay for ever.
+        self._timer.stop()
+        if self._bar is not None:
+            bar, self._bar = self._bar, None
+            bar.close()
 
     def _update(self) -> None:
         now = self._session.progress
         if now is None:
-            if self._bar is not None:
-                bar, self._bar = self._bar, None
-                bar.close()
             return
         phase = f"Denoise: {self._session.state.value}"
         if self._bar is None:

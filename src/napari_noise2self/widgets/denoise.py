@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import (
     QFileDialog,
     QFrame,
@@ -31,7 +31,31 @@ if TYPE_CHECKING:
     import napari
 
 _numbers = itertools.count()
-_MINIMUM_WIDTH = 270
+
+
+class _VerticalScrollArea(QScrollArea):
+    """Scrolls up and down, and is never narrower than what it holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        content, bar = self.widget(), self.verticalScrollBar()
+        width = content.minimumSizeHint().width() if content is not None else 0
+        return QSize(width + (bar.sizeHint().width() if bar is not None else 0), 100)
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        # A little air beside the narrowest possible.
+        return super().sizeHint().expandedTo(self.minimumSizeHint() + QSize(24, 0))
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return super().eventFilter(watched, event)
 
 
 class DenoiseWidget(QWidget):
@@ -83,16 +107,11 @@ class DenoiseWidget(QWidget):
         inner.addWidget(self.progress)
         inner.addWidget(self.outcome)
         inner.addStretch(1)
-        area = QScrollArea()
+        area = _VerticalScrollArea()
         area.setWidget(content)
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(area)
-        self.setMinimumWidth(_MINIMUM_WIDTH)
 
     def _link(self, signal: Any, slot: Callable[..., None]) -> None:
         signal.connect(slot)
@@ -133,6 +152,7 @@ class DenoiseWidget(QWidget):
         if event is not None and event.type() == QEvent.Type.ParentChange:
             if self.parentWidget() is None:
                 _close(self._controller, self._number, self._links)
+                self.settings.show_layers([], None)  # hold no layer any longer
             else:
                 self._attach()
 

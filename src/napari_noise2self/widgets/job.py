@@ -54,26 +54,33 @@ class Request:
 
 
 class _Reins:
-    """What both threads hold of one run."""
+    """How the main thread steers a run; holds none of its memory."""
 
     def __init__(self, control: Control) -> None:
         self.control = control
         self.abandoned = threading.Event()
-        # Allocated in the worker: filling gigabytes takes a second.
-        self.out: np.ndarray[Any, np.dtype[np.float32]] | None = None
 
     def abandon(self) -> None:
         self.abandoned.set()
         self.control.stop()
 
 
-def denoise_layer(request: Request, reins: _Reins) -> Generator[Event, None, Result | None]:
+@dataclass
+class _Canvas:
+    """Where the engine writes; filled in the worker, because gigabytes take a second."""
+
+    out: np.ndarray[Any, np.dtype[np.float32]] | None = None
+
+
+def denoise_layer(
+    request: Request, reins: _Reins, canvas: _Canvas
+) -> Generator[Event, None, Result | None]:
     """Run the engine; called in the worker thread.
 
     A generator worker swallows a `RuntimeError`, so none may leave.
     """
     try:
-        return (yield from _guarded(request, reins))
+        return (yield from _guarded(request, reins, canvas))
     except Noise2SelfError:
         raise
     except MemoryError as error:
@@ -84,17 +91,19 @@ def denoise_layer(request: Request, reins: _Reins) -> Generator[Event, None, Res
         raise EngineError(f"PyTorch failed: {error}") from error
 
 
-def _guarded(request: Request, reins: _Reins) -> Generator[Event, None, Result | None]:
+def _guarded(
+    request: Request, reins: _Reins, canvas: _Canvas
+) -> Generator[Event, None, Result | None]:
     pipeline = _load_pipeline()
     if reins.abandoned.is_set():
         return None
-    reins.out = np.full(request.image.shape, np.nan, np.float32)
+    canvas.out = np.full(request.image.shape, np.nan, np.float32)
     events = pipeline.denoise_events(
         request.image,
         axes=request.axes,
         config=request.config,
         control=reins.control,
-        out=reins.out,
+        out=canvas.out,
     )
     with contextlib.closing(events):
         while not reins.abandoned.is_set():
@@ -143,8 +152,9 @@ class _Worker(GeneratorWorker):  # type: ignore[misc]
     the network and the memory on the device.
     """
 
-    def __init__(self, func: Any, request: Request, reins: _Reins) -> None:
-        super().__init__(func, request, reins)
+    def __init__(self, func: Any, request: Request, reins: _Reins, canvas: _Canvas) -> None:
+        super().__init__(func, request, reins, canvas)
+        # napari keeps workers that have ended: hold nothing large here.
         self._reins = reins
 
     def quit(self) -> None:
@@ -176,11 +186,12 @@ class Job:
         self.control = control
         self._request = request
         self._reins = _Reins(control)
+        self._canvas = _Canvas()
 
     @property
     def out(self) -> np.ndarray[Any, np.dtype[np.float32]] | None:
         """The array that the engine writes into; None before its first event."""
-        return self._reins.out
+        return self._canvas.out
 
     def start(self, viewer: napari.Viewer) -> None:
         """Start the worker; once per job."""
@@ -190,14 +201,13 @@ class Job:
             "errored": self._on_errored,
             "warned": self._on_warned,
         }
+        work = (denoise_layer, self._request, self._reins, self._canvas)
         if current_viewer() is viewer:
-            create_worker(
-                denoise_layer, self._request, self._reins, _worker_class=_Worker, _connect=connect
-            )
+            create_worker(*work, _worker_class=_Worker, _connect=connect)
             return
         # `create_worker` ties the worker to the viewer that has the focus,
         # and another viewer must not end this work when it closes.
-        worker = _Worker(denoise_layer, self._request, self._reins)
+        worker = _Worker(*work)
         for name, slot in connect.items():
             getattr(worker, name).connect(slot)
         worker.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pyqtgraph as pg
@@ -19,7 +20,15 @@ _LOG_RATIO = 10.0
 
 
 class _ValueAxis(pg.AxisItem):  # type: ignore[misc]
-    """An axis that writes plain numbers also when it is logarithmic."""
+    """An axis that writes plain numbers, and few of them, also when it is logarithmic."""
+
+    def logTickValues(  # noqa: N802
+        self, low: float, high: float, size: float, ticks: Any
+    ) -> list[tuple[float | None, list[float]]]:
+        decades = range(math.floor(low), math.ceil(high) + 1)
+        between = [d + math.log10(m) for d in decades for m in (2, 5)]
+        levels = [(1.0, [float(d) for d in decades]), (None, between)]
+        return [(step, [v for v in level if low <= v <= high]) for step, level in levels]
 
     def logTickStrings(self, values: Any, scale: float, spacing: float) -> list[str]:  # noqa: N802
         return [f"{10**value * scale:.3g}" for value in values]
@@ -42,6 +51,7 @@ class LossPlot(QWidget):
         item.setMenuEnabled(False)
         item.setMouseEnabled(False, False)
         item.hideButtons()
+        item.layout.setContentsMargins(0, 2, 4, 6)
         for side in ("left", "bottom"):
             item.getAxis(side).enableAutoSIPrefix(False)
         self._legend = item.addLegend(offset=(-8, 8))

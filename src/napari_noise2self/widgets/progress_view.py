@@ -20,6 +20,8 @@ _PHASES = {
     State.STOPPING: "Stopping",
     State.PREDICTING: "Denoising",
 }
+# Keeps a number and its unit on one line.
+_NBSP = "\N{NO-BREAK SPACE}"
 # Steps of the bar, fine enough to move smoothly.
 _STEPS = 1000
 
@@ -28,11 +30,11 @@ def duration(seconds: float) -> str:
     """A duration as a person says it, such as "1 min 20 s"."""
     whole = max(round(seconds), 0)
     if whole < 60:
-        return f"{whole} s"
+        return f"{whole}{_NBSP}s"
     minutes, rest = divmod(whole, 60)
     if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+        return f"{minutes}{_NBSP}min {rest}{_NBSP}s"
+    return f"{minutes // 60}{_NBSP}h {minutes % 60}{_NBSP}min"
 
 
 def describe(progress: Progress) -> str:
@@ -54,7 +56,10 @@ def summarise(outcome: Outcome) -> str:
     score = info.get("score")
     if score is not None and math.isfinite(score):
         lines.append(f"Self-supervised score: <b>{score:.4g}</b> squared grey values.")
-        note = "It is the loss of the J-invariant prediction on held-out pixels; lower is better."
+        note = (
+            "It is the loss of the J-invariant prediction on held-out pixels, noise included: "
+            "lower is better, among runs with the same grid and hidden block."
+        )
         if info.get("output") != "j-invariant":
             note += " The layer shows the single-pass output, which it does not measure."
         lines.append(note)

@@ -195,6 +195,10 @@ class SettingsView(QWidget):
 
         self.advanced = QCollapsible("Advanced", collapsedIcon="▸", expandedIcon="▾")
         self.advanced.setDuration(0)
+        for part in (self.advanced, self.advanced.content()):
+            margins = part.layout()
+            if margins is not None:
+                margins.setContentsMargins(0, 0, 0, 0)
         self.advanced.toggleButton().setAccessibleName("Advanced settings")
         self.advanced.toggleButton().setToolTip("Settings that seldom need a change")
         body = QWidget()
@@ -266,6 +270,7 @@ class SettingsView(QWidget):
         self, form: QFormLayout, name: str, label: str, box: _WholeNumber | _Epochs
     ) -> None:
         box.setKeyboardTracking(False)
+        box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         box.valueChanged.connect(lambda _: self.edited.emit(name, box.get_value()))
         self._row(form, name, label, box, box.set_value)
 
