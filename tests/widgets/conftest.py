@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from napari.qt.threading import GeneratorWorker
 from napari.utils.notifications import Notification, notification_manager
 from qtpy.QtCore import Qt, QThreadPool
@@ -35,6 +36,15 @@ def no_thread_left(qtbot: Any) -> Iterator[None]:
     pool = QThreadPool.globalInstance()
     qtbot.waitUntil(lambda: pool.activeThreadCount() == 0, timeout=TIMEOUT)
     qtbot.waitUntil(lambda: not GeneratorWorker._worker_set, timeout=TIMEOUT)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Leave a core to the window: threads that wait for each other crawl on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -159,7 +169,7 @@ def train_until_told(
         if frame is not None:
             out[layout.index(frame)] = 1
         yield training(step, frame, score=90.0)
-        engine.go.wait(0.01)
+        engine.go.wait(0.05)
     control.renew()
     for frame in range(layout.frames):
         out[layout.index(frame)] = 2

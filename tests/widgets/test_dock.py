@@ -190,6 +190,7 @@ def test_it_fits_beside_the_picture(dock, viewer, engine, click, wait_for, qtbot
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_the_plot_has_the_colours_of_the_theme(viewer, dock, engine, click, wait_for, theme):
     click(dock, "train")
+    wait_for(dock, State.TRAINING)
     engine.go.set()
     wait_for(dock, State.DONE)
     viewer.theme = theme

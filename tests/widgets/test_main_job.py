@@ -138,10 +138,9 @@ def test_infinities_are_told(viewer, click, wait_for, notifications):
         (np.full((64, 64), 7, np.uint8), "constant"),
         (np.full((64, 64), np.nan, np.float32), "NaN"),
         (np.eye(64) > 0, "bool"),
-        (np.ones((64, 64), complex), "complex"),
         (np.arange(64, dtype=np.uint8).reshape(8, 8), "8 pixels"),
     ],
-    ids=["constant", "all NaN", "bool", "complex", "tiny"],
+    ids=["constant", "all NaN", "bool", "tiny"],
 )
 def test_what_cannot_be_denoised_is_refused_in_a_sentence(
     viewer, click, wait_for, notifications, data, reason

@@ -36,7 +36,7 @@ def draw_no_more(viewer):
 def test_stop_before_anything_was_learned(dock, viewer, engine, click, wait_for):
     def slow_start(engine, image, *, control, **_):
         while not control.stopped:
-            engine.go.wait(0.01)
+            engine.go.wait(0.05)
         yield from ()
 
     engine.script = slow_start
@@ -62,7 +62,7 @@ def test_stop_in_prediction_keeps_what_is_done(viewer, engine, click, wait_for):
         out[0] = 2
         while not control.stopped:
             yield PredictionEvent(0.5, 1.0, 1.0, 0)
-            engine.go.wait(0.01)
+            engine.go.wait(0.05)
         return result_of(out, complete=False)
 
     engine.script = predict_until_stopped
@@ -370,3 +370,15 @@ def test_the_preview_can_be_switched_off(dock, viewer, engine, click, wait_for, 
     qtbot.waitUntil(lambda: "cells denoised" in viewer.layers, timeout=TIMEOUT)
     engine.go.set()
     wait_for(dock, State.DONE)
+
+
+def test_many_small_frames_do_not_flood_the_window(viewer, engine, click, wait_for):
+    viewer.add_image(noisy((500, 32, 32)), name="cells")
+    dock = open_dock(viewer)
+    shown = []
+    session_of(dock).events.progress.connect(shown.append)
+    engine.go.set()
+    click(dock, "train")
+    wait_for(dock, State.DONE)
+    assert len(shown) < 100
+    assert (viewer.layers["cells denoised"].data == 2).all()

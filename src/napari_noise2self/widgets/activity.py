@@ -10,7 +10,7 @@ from napari.utils import progress
 from qtpy.QtCore import QTimer
 
 if TYPE_CHECKING:
-    from napari_noise2self.widgets.session import Progress, Session
+    from napari_noise2self.widgets.session import Session
 
 # napari's progress bars count in whole numbers.
 _TOTAL = 100
@@ -30,6 +30,7 @@ class Activity:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._bar: Any = None
+        self._updating = False
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._update)
@@ -50,19 +51,27 @@ class Activity:
             bar.close()
 
     def _update(self) -> None:
+        if self._updating:
+            return  # napari handled events in the middle of an update
+        self._updating = True
+        try:
+            self._show(f"Denoise: {self._session.state.value}")
+        finally:
+            self._updating = False
+        # The run may have ended in the middle of it.
+        if self._session.progress is None:
+            self._close()
+
+    def _show(self, phase: str) -> None:
         now = self._session.progress
         if now is None:
             return
-        phase = f"Denoise: {self._session.state.value}"
         if self._bar is None:
             # tqdm would write to the terminal, too.
             self._bar = progress(total=_TOTAL, desc=phase, file=io.StringIO())
-        self._show(self._bar, phase, now)
-
-    def _show(self, bar: Any, phase: str, now: Progress) -> None:
-        if bar.desc.removesuffix(": ") != phase:
-            bar.set_description(phase)
+        elif self._bar.desc.removesuffix(": ") != phase:
+            self._bar.set_description(phase)
+        bar = self._bar
         done = 0 if math.isnan(now.fraction) else int(now.fraction * _TOTAL)
-        # Setting the description may have let the run end in between.
-        if self._bar is bar and done != bar.n:
+        if bar is not None and done != bar.n:
             bar.update(done - bar.n)

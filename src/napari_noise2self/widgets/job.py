@@ -6,8 +6,10 @@ import contextlib
 import ctypes
 import importlib.util
 import logging
+import math
 import sys
 import threading
+import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from napari_noise2self.engine.errors import (
     Noise2SelfError,
     OutOfMemoryError,
 )
+from napari_noise2self.engine.events import INTERVAL, PredictionEvent
 
 if TYPE_CHECKING:
     import napari
@@ -105,6 +108,7 @@ def _guarded(
         control=reins.control,
         out=canvas.out,
     )
+    last = -math.inf
     with contextlib.closing(events):
         while not reins.abandoned.is_set():
             try:
@@ -112,6 +116,11 @@ def _guarded(
             except StopIteration as end:
                 result: Result | None = end.value
                 return result
+            if isinstance(event, PredictionEvent):
+                # Small frames can be done faster than a window can show them.
+                if time.monotonic() - last < INTERVAL:
+                    continue
+                last = time.monotonic()
             yield event
     return None
 
