@@ -8,6 +8,7 @@ to import are imported where they are used.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,7 @@ app = typer.Typer(
 )
 
 # Everything but results goes here.
-_err = Console(stderr=True, highlight=False, soft_wrap=True)
+_err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def _epochs(text: str) -> str:
@@ -141,9 +142,11 @@ def denoise(
         if axes is not None:
             stack = stack.with_axes(axes)
         check_target(target, stack, overwrite=overwrite)
-        if target.exists() and target.samefile(source):
+        if target.resolve() == source.resolve():
             _fail("IN and OUT are the same file: the source is never replaced.")
         if save_model is not None:
+            if save_model.suffix != ".safetensors":
+                _fail(f"A model is a .safetensors file: {save_model} has another ending.")
             check_free(save_model, overwrite=overwrite)
         for notice in stack.notices:
             _say(notice, quiet)
@@ -325,8 +328,10 @@ def _run(stack: Stack, config: TrainingConfig, quiet: bool) -> Result:
                     phase, fraction = "Training", event.step / event.steps
                 else:
                     phase, fraction = "Denoising", event.fraction
-                minutes, seconds = divmod(round(event.seconds_left), 60)
-                left = f"{minutes}:{seconds:02} left"
+                left = ""
+                if math.isfinite(event.seconds_left):
+                    minutes, seconds = divmod(round(event.seconds_left), 60)
+                    left = f"{minutes}:{seconds:02} left"
                 bar.update(task, description=phase, total=1, completed=fraction, left=left)
         except StopIteration as stop:
             result: Result = stop.value

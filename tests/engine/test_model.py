@@ -163,3 +163,23 @@ def test_a_model_that_cannot_be_written_leaves_nothing(trained, tmp_path):
 def test_the_custom_network_must_be_given():
     with pytest.raises(InputError, match=r"torch\.nn\.Module"):
         Denoiser(TrainingConfig(network="custom"))
+
+
+def test_a_network_that_cannot_work_is_refused_before_training(noisy, quick):
+    with pytest.raises(InputError, match="no parameters"):
+        Denoiser(quick, nn.Identity())
+    with pytest.raises(InputError, match="must return the shape"):
+        Denoiser(quick, nn.Conv2d(1, 3, 3, padding=1)).fit(noisy)
+
+
+def test_weights_that_are_used_twice_are_saved(noisy, quick, tmp_path):
+    def tied():
+        first = nn.Conv2d(1, 1, 3, padding=1)
+        second = nn.Conv2d(1, 1, 3, padding=1)
+        second.weight = first.weight
+        return nn.Sequential(first, second)
+
+    denoiser = Denoiser(quick, tied()).fit(noisy)
+    denoiser.save(tmp_path / "m.safetensors")
+    loaded = Denoiser.load(tmp_path / "m.safetensors", device="cpu", network=tied())
+    np.testing.assert_array_equal(loaded.predict(noisy), denoiser.predict(noisy))

@@ -39,7 +39,8 @@ def noise(*shape, seed=0):
         ((40, 33, 3), "YXS", False),
         ((2, 3, 2, 24, 32), "TZCYX", False),
         ((5, 32, 40), "ZYX", True),
-        ((2, 1, 24, 24), "TZYX", True),
+        ((2, 24, 24), "ZYX", True),
+        ((2, 3, 24, 24), "TZYX", True),
     ],
 )
 def test_any_axes_come_back_in_their_shape(shape, axes, volume, run):
@@ -184,8 +185,8 @@ def test_what_cannot_be_denoised_is_refused_in_one_sentence(image, words):
 
 
 def test_a_grid_too_wide_for_the_image_is_refused():
-    with pytest.raises(InputError, match="at most 16"):
-        n2s.denoise(noise(32, 32), partition=n2s.Grid(20))
+    with pytest.raises(InputError, match="at most 32"):
+        n2s.denoise(noise(32, 32), partition=n2s.Grid(40))
 
 
 def test_a_missing_device_is_refused():
@@ -221,7 +222,7 @@ def test_frames_share_one_normalisation_so_bleaching_survives(run):
 
 def test_a_large_stack_is_represented_by_blocks_from_all_of_it(monkeypatch):
     monkeypatch.setattr(preparation, "MAX_TRAINING_PIXELS", 8 * 32 * 32)
-    monkeypatch.setattr(preparation, "BLOCK_SIDE", 32)
+    monkeypatch.setattr(preparation, "BLOCK_SHAPES", {2: (32, 32)})
     image = noise(10, 70, 64)
     read = []
 
@@ -234,6 +235,7 @@ def test_a_large_stack_is_represented_by_blocks_from_all_of_it(monkeypatch):
             return part
 
     data = prepare([(Spy(), Layout.of(image.shape))])
+    assert len({block.origin for block in data.blocks}) >= 5
     assert sum(size for _, size in read) <= 8 * 32 * 32
     frames = [frame for frame, _ in read]
     assert min(frames) <= 1
@@ -243,3 +245,61 @@ def test_a_large_stack_is_represented_by_blocks_from_all_of_it(monkeypatch):
         y, x = block.origin
         part = image[frame, y : y + 32, x : x + 32][None]
         np.testing.assert_allclose(data.normalisation.invert(block.values), part, rtol=1e-5)
+
+
+def test_the_blocks_of_a_long_movie_come_from_everywhere():
+    # As many places as frames would be in step with each other.
+    layout = Layout.of((256, 2048, 2048))
+    regions = preparation._regions(layout, 2**26)
+    assert len({str(region) for _, region in regions}) == 4
+    assert len({frame for frame, _ in regions}) == len(regions) == 64
+    assert preparation._regions(layout, 2**26) == regions
+
+
+def test_channels_and_depth_count_towards_the_memory_of_training():
+    for shape, axes in (((1000, 2048, 2048), "ZYX"), ((10, 8, 2048, 2048), "TCYX")):
+        layout = Layout.of(shape, axes, volume=axes == "ZYX")
+        regions = preparation._regions(layout, 2**26 // layout.channels)
+        pixels = sum(np.prod([part.stop - part.start for part in region]) for _, region in regions)
+        assert 2**25 <= pixels * layout.channels <= 2**26
+
+
+def test_lone_photons_are_not_hot_pixels():
+    counts = np.random.default_rng(0).poisson(0.0005, (1, 512, 512))
+    assert not preparation.find_bad(counts)[1].any()
+
+
+def test_a_single_slice_is_no_volume():
+    with pytest.raises(InputError, match="slice by slice"):
+        n2s.denoise(noise(1, 32, 32), volume=True)
+
+
+def test_an_unknown_output_is_refused():
+    denoiser = n2s.Denoiser(CONFIG).fit(noise(32, 32))
+    with pytest.raises(InputError, match="'singlepass': use one of auto, single-pass"):
+        denoiser.predict(noise(32, 32), output="singlepass")
+
+
+def test_a_source_that_cannot_be_read_is_told():
+    class Gone:
+        shape, dtype = (32, 32), np.dtype(float)
+
+        def __getitem__(self, index):
+            raise OSError("the network drive is away")
+
+    with pytest.raises(InputError, match="network drive is away"):
+        n2s.denoise(Gone())
+
+
+def test_a_default_of_double_precision_does_no_harm():
+    import torch
+
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert run_once().dtype == np.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def run_once():
+    return n2s.Denoiser(CONFIG).fit(noise(32, 32)).predict(noise(32, 32))

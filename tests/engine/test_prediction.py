@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from napari_noise2self import Grid, TrainingConfig
+from napari_noise2self.engine import prediction
 from napari_noise2self.engine.errors import OutOfMemoryError
 from napari_noise2self.engine.networks import DnCNN, build
 from napari_noise2self.engine.prediction import Predictor, symmetries
@@ -98,6 +99,42 @@ def test_the_averaged_j_invariant_output_does_not_look_either(partition):
         assert not np.array_equal(first, second)
 
 
+def test_what_fills_a_bad_pixel_tells_nothing_of_its_neighbours():
+    net, partition = network(), Grid(4)
+    valid = np.random.default_rng(3).random((1, 40, 36)) > 0.3
+    frame = random_frame(1, 40, 36)
+    filled = np.where(valid, frame, random_frame(1, 40, 36, seed=9))
+    predictor = Predictor(net, partition, CPU)
+    *_, first = predictor.j_invariant(frame, valid)
+    *_, second = predictor.j_invariant(filled, valid)
+    np.testing.assert_array_equal(first, second)
+
+
+class Downsampling(nn.Module):
+    """Works on multiples of 16 only, and does not say so."""
+
+    def forward(self, x):
+        assert all(n % 16 == 0 for n in x.shape[2:])
+        return x
+
+
+def test_a_network_that_needs_round_sizes_gets_them():
+    frame = random_frame(1, 37, 50)
+    np.testing.assert_array_equal(predict(Downsampling(), frame), frame)
+
+
+def test_deep_volumes_are_tiled_along_z_too(monkeypatch):
+    monkeypatch.setattr(prediction, "MAX_DEPTH", 8)
+    net = network(1, 3)
+    frame = random_frame(1, 40, 24, 24)
+    shapes = []
+    net.register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape[2]))
+    tiled = predict(net, frame, Grid(2), tile_pixels=8 * 64**2)
+    assert max(shapes) < 40
+    monkeypatch.setattr(prediction, "MAX_DEPTH", 64)
+    np.testing.assert_allclose(tiled, predict(net, frame, Grid(2)), atol=2e-5)
+
+
 def test_the_single_pass_sees_the_pixel():
     net = network()
     frame = random_frame(1, 32, 32)
@@ -130,7 +167,7 @@ def test_rows_and_columns_are_not_exchanged_where_they_differ():
             seen.append(tuple(x.shape[2:]))
             return x
 
-    predict(Spy(), random_frame(1, 20, 30), Grid(4, extent=(1, 3)), averaging=8)
+    predict(Spy(), random_frame(1, 20, 30), averaging=8, turn=False)
     assert len(set(seen)) == 1
     assert len(seen) == 4
 

@@ -6,11 +6,10 @@ import contextlib
 import platform
 from collections.abc import Iterator
 
-import psutil
 import torch
 from torch import nn
 
-from napari_noise2self.engine.errors import DeviceError, EngineError, OutOfMemoryError
+from napari_noise2self.engine.errors import DeviceError, EngineError, InputError, OutOfMemoryError
 
 
 def select_device(name: str) -> torch.device:
@@ -60,7 +59,7 @@ def describe_devices() -> list[dict[str, str | bool]]:
 def fast_dtype(device: torch.device) -> torch.dtype | None:
     """The type that makes convolutions faster than float32 on `device`, if any."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
     if device.type == "cpu":
         # PyTorch has no public question for this; without the instructions
         # bfloat16 is emulated and slower than float32.
@@ -70,9 +69,10 @@ def fast_dtype(device: torch.device) -> torch.dtype | None:
     return None
 
 
-def free_memory() -> int:
-    """Bytes of main memory that can be used without swapping."""
-    return int(psutil.virtual_memory().available)
+def release_memory() -> None:
+    """Give back what PyTorch keeps of the memory of the GPU for later."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -93,13 +93,18 @@ def place(network: nn.Module, device: torch.device, ndim: int) -> nn.Module:
 
 @contextlib.contextmanager
 def engine_errors() -> Iterator[None]:
-    """Turn what PyTorch raises into errors of this package.
+    """Turn what PyTorch and lazy arrays raise into errors of this package.
 
     napari's generator workers swallow a RuntimeError, and CUDA's
     out-of-memory error is one.
     """
     try:
         yield
+    except OSError as error:
+        raise InputError(
+            f"The image could not be read ({_first_line(error)}): check that its file is still "
+            f"there."
+        ) from error
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             raise OutOfMemoryError(

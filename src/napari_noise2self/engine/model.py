@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from torch import nn
 
 from napari_noise2self.engine import networks, training
 from napari_noise2self.engine.config import Output, TrainingConfig
-from napari_noise2self.engine.errors import InputError, ModelFileError
+from napari_noise2self.engine.errors import InputError, ModelFileError, OutOfMemoryError
 from napari_noise2self.engine.events import (
     Control,
     Event,
@@ -28,7 +27,7 @@ from napari_noise2self.engine.hardware import engine_errors, place, select_devic
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.model_file import not_a_model, read_model, write_model
 from napari_noise2self.engine.partition import Grid
-from napari_noise2self.engine.prediction import Predictor, predict_frames
+from napari_noise2self.engine.prediction import predict_frames
 from napari_noise2self.engine.preparation import (
     Block,
     Frame,
@@ -37,45 +36,13 @@ from napari_noise2self.engine.preparation import (
     prepare,
 )
 from napari_noise2self.engine.preview import Preview
-from napari_noise2self.engine.scoring import held_out_errors
+from napari_noise2self.engine.sampling import Sampler
+from napari_noise2self.engine.trained import Trained
 
-# The score after training is taken on as many pixels of the data as this, at most.
-FINAL_SCORE_PIXELS = 2**22
 # Up to this size a prediction is averaged over all flips and rotations.
 FULL_AVERAGING_PIXELS = 2**23
 
 Progress = Callable[[Event], None]
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """All that prediction needs."""
-
-    network: nn.Module
-    normalisation: Normalisation
-    partition: Grid
-    ndim: int
-
-    def predictor(self, averaging: int = 1) -> Predictor:
-        device = next(self.network.parameters()).device
-        return Predictor(self.network, self.partition, device, averaging=averaging)
-
-    def score_on(self, blocks: Sequence[Block]) -> float:
-        """The score on blocks of an image, or on some of them spread over it."""
-        sizes = [block.values[0].size for block in blocks]
-        most = max(FINAL_SCORE_PIXELS // max(sizes), 1)
-        chosen = np.unique(np.linspace(0, len(sizes) - 1, min(most, len(sizes))).astype(int))
-        return self.score((blocks[i].values, blocks[i].valid, blocks[i].origin) for i in chosen)
-
-    def score(
-        self,
-        pieces: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_], Sequence[int] | None]],
-    ) -> float:
-        """The score on pieces of images: their values, which are valid, and their origins."""
-        predictor = self.predictor()
-        sums = [held_out_errors(predictor, self.normalisation.scale, *piece) for piece in pieces]
-        total, count = (sum(column) for column in zip(*sums, strict=True))
-        return total / count if count else math.nan
 
 
 class Denoiser:
@@ -114,10 +81,12 @@ class Denoiser:
                 "The network 'custom' was asked for without a network: pass a torch.nn.Module, or "
                 "use the network 'unet' or 'dncnn'."
             )
+        if network is not None and not any(True for _ in network.parameters()):
+            raise InputError("The network has no parameters: there is nothing to train.")
         self.config = config
         self.summary: dict[str, Any] = {}
         self._custom = network
-        self._trained: _Trained | None = None
+        self._trained: Trained | None = None
 
     # ---------------------------------------------------------------- training
 
@@ -212,20 +181,32 @@ class Denoiser:
             if network is None:
                 network = networks.build(self.config, layouts[0].channels, ndim, self.config.seed)
             network = place(network, device, ndim)
-            sampler = training.Sampler(data, partition, self.config, device)
+            sampler = Sampler(data, partition, self.config, device)
             length = training.plan(self.config, data.pixels, sampler, device)
-            scale = torch.tensor(data.normalisation.scale).reshape(-1, *[1] * ndim).square()
+            if self._custom is not None:
+                _check_network(network, layouts[0].channels, ndim)
             preview = None
             if out is not None and len(images) == 1:
                 preview = Preview(
                     images[0], layouts[0], data.normalisation, partition, device, control, out
                 )
-            steps = yield from training.train(
-                network, sampler, length, self.config, scale, control, preview
+            steps, epochs = yield from training.train(
+                network,
+                sampler,
+                length,
+                self.config,
+                data.normalisation.scale,
+                control,
+                preview,
             )
             if not steps:
                 return False
-            self._trained = _Trained(network, data.normalisation, partition, ndim)
+            self._trained = Trained(network, data.normalisation, partition, ndim, sampler.turn)
+            try:
+                score = self._trained.score_on(data.blocks)
+            except OutOfMemoryError as error:
+                score = math.nan
+                yield Notice(f"The score could not be taken. {error}")
             self.summary = {
                 "partition": {
                     "kind": "grid",
@@ -233,10 +214,10 @@ class Denoiser:
                     "extent": list(partition.extents(ndim)),
                 },
                 "network": self.config.network,
-                "epochs": round(length.epochs(steps), 4),
+                "epochs": round(epochs, 4),
                 "steps": steps,
                 "device": device.type,
-                "score": self._trained.score_on(data.blocks),
+                "score": score,
                 "seconds": round(time.monotonic() - began, 3),
             }
         return True
@@ -349,19 +330,25 @@ class Denoiser:
         out: NDArray[np.float32] | None,
     ) -> Generator[PredictionEvent, None, tuple[NDArray[np.float32], bool]]:
         trained = self._check(image, layout)
+        kind = self.resolved_output(output)
         with engine_errors():
             predictor = trained.predictor(averaging)
-            apply = (
-                predictor.single_pass
-                if self.resolved_output(output) == "single-pass"
-                else predictor.j_invariant
-            )
+
+            def apply(frame: Frame) -> Iterator[float | NDArray[np.float32]]:
+                if kind == "single-pass":
+                    return predictor.single_pass(frame.values)
+                return predictor.j_invariant(frame.values, frame.valid)
+
             return (
                 yield from predict_frames(apply, image, layout, trained.normalisation, control, out)
             )
 
     def resolved_output(self, output: Output = "auto") -> str:
         """The output that "auto" stands for with this denoiser's partition."""
+        if output not in get_args(Output):
+            raise InputError(
+                f"The output was {output!r}: use one of {', '.join(get_args(Output))}."
+            )
         if output == "auto":
             output = self.config.output
         if output != "auto":
@@ -399,7 +386,7 @@ class Denoiser:
             )
             return trained.score((frame.values, frame.valid, None) for frame in frames)
 
-    def _check(self, image: Any, layout: Layout) -> _Trained:
+    def _check(self, image: Any, layout: Layout) -> Trained:
         if self._trained is None:
             raise InputError("The denoiser has not been trained: call fit first, or load a model.")
         check_image(image, layout)
@@ -433,6 +420,7 @@ class Denoiser:
             "config": self.config.model_dump(mode="json"),
             "partition": {"width": trained.partition.width, "extent": trained.partition.extent},
             "ndim": trained.ndim,
+            "turn": trained.turn,
             "normalisation": {
                 "offset": trained.normalisation.offset,
                 "scale": trained.normalisation.scale,
@@ -478,7 +466,7 @@ class Denoiser:
                 tuple(description["normalisation"]["scale"]),
             )
             partition = Grid(**description["partition"])
-            ndim = int(description["ndim"])
+            ndim, turn = int(description["ndim"]), bool(description["turn"])
             summary = dict(description["summary"])
             if config.network == "custom" and network is None:
                 raise ModelFileError(
@@ -494,7 +482,7 @@ class Denoiser:
         denoiser = cls(config, network if config.network == "custom" else None)
         denoiser.summary = summary
         network = place(network, select_device(device), ndim).eval()
-        denoiser._trained = _Trained(network, normalisation, partition, ndim)
+        denoiser._trained = Trained(network, normalisation, partition, ndim, turn)
         return denoiser
 
 
@@ -512,8 +500,25 @@ def _exhaust(
             progress(event)
 
 
+def _check_network(network: nn.Module, channels: int, ndim: int) -> None:
+    """Refuse a network that does not return what it was given, before it is trained."""
+    device = next(network.parameters()).device
+    image = torch.zeros(1, channels, *[32] * ndim, device=device)
+    was_training = network.training
+    with torch.inference_mode():
+        shape = tuple(network.eval()(image).shape)
+    network.train(was_training)
+    if shape != tuple(image.shape):
+        raise InputError(
+            f"The network turns a tensor of shape {tuple(image.shape)} into one of {shape}: it "
+            f"must return the shape it is given."
+        )
+
+
 def _as_array(image: Any) -> Any:
     """What can be indexed lazily as it is; anything else as a numpy array."""
+    if isinstance(image, torch.Tensor):
+        return image.detach().cpu().numpy()
     if hasattr(image, "shape") and hasattr(image, "dtype") and hasattr(image, "__getitem__"):
         return image
     return np.asarray(image)
@@ -525,8 +530,12 @@ def _check_partition(partition: Grid, blocks: Sequence[Block], layout: Layout) -
         for axis, size, width in zip(
             layout.spatial_axes, block.values.shape[1:], widths, strict=True
         ):
-            if size < 2 * width and size > 1:
+            if size < width:
                 raise InputError(
-                    f"The grid width {width} is too large for {size} pixels along {axis}: use a "
-                    f"width of at most {size // 2} there."
+                    f"The grid width {width} is too large for {size} pixels along {axis}: "
+                    + (
+                        "denoise slice by slice instead."
+                        if size < 2
+                        else f"use a width of at most {size} there."
+                    )
                 )

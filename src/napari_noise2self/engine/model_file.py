@@ -42,11 +42,12 @@ def write_model(
     target = Path(path)
     partial = target.with_name(target.name + ".partial")
     text = json.dumps({"format": FORMAT, **description})
-    values = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    # Clones: weights that a network uses twice may not share memory in the file.
+    values = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
     try:
-        safetensors.torch.save_file(values, partial, metadata={KEY: text})
+        partial.write_bytes(safetensors.torch.save(values, {KEY: text}))
         partial.replace(target)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         partial.unlink(missing_ok=True)
         raise ModelFileError(
             f"The model could not be written to {target}: {error}. Choose a folder that exists "

@@ -80,7 +80,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, inputs, [Z,] Y, X) to (batch, outputs, [Z,] Y, X), of any size."""
         shape = x.shape[2:]
-        x = _pad_to_multiple(x, self.multiple)
+        x = pad_to_multiple(x, self.multiple)
         skips: list[Tensor] = []
         for level, block in enumerate(self.encoder):
             if level:
@@ -101,7 +101,8 @@ def _halve(x: Tensor, factor: Sequence[int]) -> Tensor:
     return halved
 
 
-def _pad_to_multiple(x: Tensor, multiple: Sequence[int]) -> Tensor:
+def pad_to_multiple(x: Tensor, multiple: Sequence[int]) -> Tensor:
+    """Repeat the last pixels of the spatial axes until `multiple` divides their length."""
     missing = [-n % m for n, m in zip(x.shape[2:], multiple, strict=True)]
     if not any(missing):
         return x
@@ -172,7 +173,7 @@ def build(config: TrainingConfig, channels: int, ndim: int, seed: int) -> nn.Mod
             network = DnCNN(channels, channels, ndim)
         else:
             network = UNet(channels, channels, ndim, config.channels, config.depth)
-    network.to_empty(device="cpu")
+    network.to_empty(device="cpu").float()
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):

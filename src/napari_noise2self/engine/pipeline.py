@@ -15,6 +15,7 @@ from torch import nn
 
 from napari_noise2self.engine.config import Device, Network, Output, TrainingConfig
 from napari_noise2self.engine.events import Control, Event, Notice, TrainingEvent
+from napari_noise2self.engine.hardware import release_memory
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.model import Denoiser, Progress
 from napari_noise2self.engine.partition import Grid
@@ -98,6 +99,7 @@ def denoise_events(
         trained = stop.value
     finally:
         training.close()
+        release_memory()
     if not trained:
         return None
     if control.stopped:

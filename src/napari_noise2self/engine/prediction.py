@@ -25,6 +25,7 @@ from napari_noise2self.engine.events import INTERVAL, Control, PredictionEvent
 from napari_noise2self.engine.hardware import is_out_of_memory
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.masking import dilate, reflect_pad, replace_with_mean
+from napari_noise2self.engine.networks import pad_to_multiple
 from napari_noise2self.engine.partition import Grid
 from napari_noise2self.engine.preparation import Frame, Normalisation
 
@@ -33,6 +34,10 @@ PADDING = 16
 # Pixels of a tile without its halo: more would not be faster, only larger.
 TILE_PIXELS = 2**20
 MIN_TILE = 64
+# Slices of a tile of a volume.
+MAX_DEPTH = 64
+# The sides of what a network is applied to that does not tell its own `multiple`.
+STRANGER_MULTIPLE = 16
 
 # The symmetries of the square: whether to exchange Y and X, and which axes to flip.
 Symmetry = tuple[bool, tuple[int, ...]]
@@ -41,7 +46,7 @@ IDENTITY: Symmetry = (False, ())
 
 @dataclass(frozen=True)
 class Piece:
-    """One tile under one symmetry: the unit of work of a prediction."""
+    """One tile of a padded frame."""
 
     read: tuple[slice, ...]  # from the padded frame
     keep: tuple[slice, ...]  # of what was read
@@ -100,8 +105,9 @@ def _pieces(shape: Sequence[int], network: nn.Module, tile: Sequence[int]) -> It
 
 
 def _tile_shape(ndim: int, shape: Sequence[int], pixels: int) -> list[int]:
-    side = max(round((pixels / (shape[0] if ndim == 3 else 1)) ** 0.5), 1)
-    return [*shape[: ndim - 2], side, side]
+    depth = [min(shape[0], MAX_DEPTH)] if ndim == 3 else []
+    side = max(round((pixels / math.prod(depth)) ** 0.5), 1)
+    return [*depth, side, side]
 
 
 class Predictor:
@@ -112,6 +118,9 @@ class Predictor:
     network : Module
         In `eval` mode, on its device.
     partition : Grid
+    device : torch.device
+    turn : bool
+        Whether the network has seen Y and X exchanged.
     averaging : int
         How many flips and rotations to average over, 1 to 8.
     dtype : torch.dtype, optional
@@ -124,6 +133,7 @@ class Predictor:
         partition: Grid,
         device: torch.device,
         *,
+        turn: bool = True,
         averaging: int = 1,
         dtype: torch.dtype | None = None,
         tile_pixels: int = TILE_PIXELS,
@@ -131,7 +141,7 @@ class Predictor:
         self.network = network
         self.partition = partition
         self.device = device
-        self.averaging = averaging
+        self.symmetries = symmetries(averaging, turn)
         self.dtype = dtype
         self.tile_pixels = tile_pixels
 
@@ -148,44 +158,42 @@ class Predictor:
         fraction or result : float or ndarray
             The share of the work done after each piece; last, the result.
         """
-        ndim = frame.ndim - 1
-        extents = self.partition.extents(ndim)
-        chosen = symmetries(self.averaging, extents[-1] == extents[-2])
-        yield from self._run(frame, [(None, symmetry) for symmetry in chosen])
+        yield from self._run(frame, [(None, symmetry) for symmetry in self.symmetries])
 
     def j_invariant(
-        self, frame: NDArray[np.float32], origin: Sequence[int] | None = None
+        self, frame: NDArray[np.float32], valid: NDArray[np.bool_] | None = None
     ) -> Iterator[float | NDArray[np.float32]]:
         """Predict each subset of the partition from the others (eq. 3 of the paper).
 
         Parameters
         ----------
         frame : ndarray of float32, shape (channels, [Z,] Y, X)
-        origin : sequence of int, optional
-            Where the frame starts in the coordinates of the partition.
+        valid : ndarray of bool, same shape, optional
+            False where a value was made up from its neighbours: it is hidden
+            always, because it would tell of them.
 
         Yields
         ------
         fraction or result
             As `single_pass`.
         """
-        ndim = frame.ndim - 1
-        extents = self.partition.extents(ndim)
-        cycle = itertools.cycle(symmetries(self.averaging, extents[-1] == extents[-2]))
         # Each subset under two symmetries: the average over all would take four times as long.
-        times = min(self.averaging, 2)
-        passes = [
-            (subset, next(cycle))
-            for subset in range(self.partition.subsets(ndim))
-            for _ in range(times)
-        ]
-        yield from self._run(frame, passes, origin)
+        chosen = self.symmetries[:2]
+        subsets = range(self.partition.subsets(frame.ndim - 1))
+        yield from self._run(frame, [(k, symmetry) for k in subsets for symmetry in chosen], valid)
 
     def subset(
-        self, frame: NDArray[np.float32], subset: int, origin: Sequence[int] | None = None
+        self,
+        frame: NDArray[np.float32],
+        subset: int,
+        valid: NDArray[np.bool_] | None = None,
+        origin: Sequence[int] | None = None,
     ) -> NDArray[np.float32]:
-        """The prediction on one subset from the others; meaningless elsewhere."""
-        *_, result = self._run(frame, [(subset, IDENTITY)], origin)
+        """The prediction on one subset from the others; zero elsewhere.
+
+        `origin` is where the frame starts in the coordinates of the partition.
+        """
+        *_, result = self._run(frame, [(subset, IDENTITY)], valid, origin)
         assert isinstance(result, np.ndarray)
         return result
 
@@ -193,6 +201,7 @@ class Predictor:
         self,
         frame: NDArray[np.float32],
         passes: Sequence[tuple[int | None, Symmetry]],
+        valid: NDArray[np.bool_] | None = None,
         origin: Sequence[int] | None = None,
     ) -> Iterator[float | NDArray[np.float32]]:
         ndim = frame.ndim - 1
@@ -201,6 +210,9 @@ class Predictor:
         labels = None
         if passes[0][0] is not None:
             labels = torch.from_numpy(self.partition.labels(shape, origin)).to(self.device)
+        invalid = None
+        if valid is not None and not valid.all():
+            invalid = torch.from_numpy(~valid).to(self.device)[None]
         total = torch.zeros_like(x)
         weight = torch.zeros((), device=self.device)
         if labels is not None:
@@ -214,7 +226,10 @@ class Predictor:
             else:
                 goal = (labels == subset)[None, None]
                 extents = self.partition.extents(ndim)
-                masked = replace_with_mean(x, dilate(goal, extents), extents)
+                hidden = dilate(goal, extents)
+                if invalid is not None:
+                    hidden = hidden | invalid
+                masked = replace_with_mean(x, hidden, extents)
                 padded = _transform(reflect_pad(masked, padding), symmetry)
             out = torch.empty_like(padded)
             done = 0
@@ -251,8 +266,12 @@ class Predictor:
         part = padded[_spatial(piece.read)].contiguous(
             memory_format=torch.channels_last if padded.ndim == 4 else torch.channels_last_3d
         )
+        multiple = getattr(self.network, "multiple", None)
+        if multiple is None:
+            multiple = [STRANGER_MULTIPLE if n >= STRANGER_MULTIPLE else 1 for n in part.shape[2:]]
+        padded_part = pad_to_multiple(part, multiple)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            result = self.network(part)
+            result = self.network(padded_part)
         out[_spatial(piece.write)] = result.float()[_spatial(piece.keep)]
 
 
@@ -266,7 +285,7 @@ def _whole(network: nn.Module) -> bool:
 
 
 def predict_frames(
-    apply: Callable[[NDArray[np.float32]], Iterator[float | NDArray[np.float32]]],
+    apply: Callable[[Frame], Iterator[float | NDArray[np.float32]]],
     image: Any,
     layout: Layout,
     normalisation: Normalisation,
@@ -278,7 +297,7 @@ def predict_frames(
     Parameters
     ----------
     apply : callable
-        `Predictor.single_pass` or `Predictor.j_invariant`.
+        Turns a `Frame` into what `Predictor.single_pass` yields.
     image : array of the shape of `layout`
     layout : Layout
     normalisation : Normalisation
@@ -305,7 +324,7 @@ def predict_frames(
     for number, frame in enumerate(order):
         source = Frame.of(image, layout, normalisation, frame)
         fraction = 0.0
-        for part in apply(source.values):
+        for part in apply(source):
             while control.paused:
                 control.wait_while_paused(INTERVAL)
                 yield _prediction_event(began, (number + fraction) / len(order))

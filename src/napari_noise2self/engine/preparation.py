@@ -22,8 +22,8 @@ from napari_noise2self.engine.layout import Layout
 
 # More than training ever draws on a CPU, and 256 MB as float32.
 MAX_TRAINING_PIXELS = 2**26
-# Side of the blocks that stand for an image larger than that.
-BLOCK_SIDE = 1024
+# Shapes of the blocks that stand for data larger than that.
+BLOCK_SHAPES = {2: (1024, 1024), 3: (32, 256, 256)}
 # Y and X must hold a few periods of a grid.
 MIN_SIDE = 16
 
@@ -43,18 +43,20 @@ class Normalisation:
 
     def apply(self, frame: NDArray[Any]) -> NDArray[np.float32]:
         """Normalise a frame of shape (channels, [Z,] Y, X)."""
-        offset, scale = self._broadcast(frame.ndim)
-        # In double precision: a large offset would eat the digits of float32.
-        return ((frame.astype(np.float64) - offset) / scale).astype(np.float32)
+        result = np.empty(frame.shape, np.float32)
+        for plane, out, offset, scale in zip(frame, result, self.offset, self.scale, strict=True):
+            # In double precision: a large offset would eat the digits of float32.
+            np.subtract(plane, offset, out=out, dtype=np.float64, casting="unsafe")
+            out /= scale
+        return result
 
     def invert(self, frame: NDArray[np.float32]) -> NDArray[np.float32]:
         """Back to grey values."""
-        offset, scale = self._broadcast(frame.ndim)
-        return (frame.astype(np.float64) * scale + offset).astype(np.float32)
-
-    def _broadcast(self, ndim: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        shape = (-1,) + (1,) * (ndim - 1)
-        return np.reshape(self.offset, shape), np.reshape(self.scale, shape)
+        result = np.empty(frame.shape, np.float32)
+        for plane, out, offset, scale in zip(frame, result, self.offset, self.scale, strict=True):
+            np.multiply(plane, scale, out=out)
+            out += offset
+        return result
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,8 @@ def find_bad(frame: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]
             continue
         sample = present[:: max(present.size // 2**18, 1)].astype(np.float64)
         middle, high = np.percentile(sample, [50, 99.9])
+        if high == middle:
+            continue  # sparse counts: every one of them would stand out
         threshold = middle + 6 * (high - middle)
         for index in np.argwhere(plane > threshold):
             if missing[(channel, *index)]:
@@ -188,35 +192,26 @@ def fill_bad(frame: NDArray[Any], bad: NDArray[np.bool_]) -> NDArray[Any]:
     return filled
 
 
-def _spread(count: int, most: int) -> NDArray[np.intp]:
-    """At most `most` of the numbers below `count`, evenly spread."""
-    most = min(count, max(most, 1))
-    return ((np.arange(most) + 0.5) * count / most).astype(np.intp)
-
-
-def _regions(layout: Layout) -> list[tuple[int, tuple[slice, ...]]]:
-    """Which parts of which frames to train on."""
+def _regions(layout: Layout, most: int) -> list[tuple[int, tuple[slice, ...]]]:
+    """Which parts of which frames to train on, at most about `most` pixels."""
     shape = layout.spatial_shape
-    frame_pixels = math.prod(shape)
-    if layout.frames * frame_pixels <= MAX_TRAINING_PIXELS:
+    if layout.frames * math.prod(shape) <= most:
         whole = tuple(slice(0, n) for n in shape)
         return [(frame, whole) for frame in range(layout.frames)]
-    sides = [*shape[:-2], BLOCK_SIDE, BLOCK_SIDE]
+    sides = [min(side, n) for side, n in zip(BLOCK_SHAPES[layout.ndim], shape, strict=True)]
     starts = [
-        [min(s, n - min(side, n)) for s in range(0, n, side)]
+        [min(start, n - side) for start in range(0, n, side)]
         for n, side in zip(shape, sides, strict=True)
     ]
     places = list(itertools.product(*starts))
-    block_pixels = math.prod(min(side, n) for side, n in zip(sides, shape, strict=True))
-    chosen = _spread(layout.frames * len(places), MAX_TRAINING_PIXELS // block_pixels)
+    count = min(max(most // math.prod(sides), 1), layout.frames * len(places))
+    # Frames evenly, places by chance: in step with each other they would miss most places.
+    order = np.random.default_rng(0).permutation(len(places))
     regions = []
-    for number in chosen:
-        frame, place = divmod(int(number), len(places))
-        region = tuple(
-            slice(start, start + min(side, n))
-            for start, side, n in zip(places[place], sides, shape, strict=True)
-        )
-        regions.append((frame, region))
+    for number in range(count):
+        place = places[order[number % len(places)]]
+        region = tuple(slice(s, s + side) for s, side in zip(place, sides, strict=True))
+        regions.append((number * layout.frames // count, region))
     return regions
 
 
@@ -239,9 +234,10 @@ def prepare(images: Sequence[tuple[Any, Layout]]) -> TrainingData:
     """
     raw: list[tuple[NDArray[Any], NDArray[np.bool_], tuple[int, ...]]] = []
     missing_count = hot_count = 0
+    most = MAX_TRAINING_PIXELS // len(images)
     for image, layout in images:
         check_image(image, layout)
-        for frame, region in _regions(layout):
+        for frame, region in _regions(layout, most // layout.channels):
             values = layout.read(image, frame, region)
             missing, hot = find_bad(values)
             missing_count += int(missing.sum())

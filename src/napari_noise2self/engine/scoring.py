@@ -45,7 +45,7 @@ def held_out_errors(
         Number of positions, counted per channel.
     """
     partition = predictor.partition
-    predicted = predictor.subset(values, partition.held_out_subset(values.ndim - 1), origin)
+    predicted = predictor.subset(values, partition.held_out_subset(values.ndim - 1), valid, origin)
     chosen = partition.held_out(values.shape[1:], origin) & valid
     total = 0.0
     for channel, factor in enumerate(scale):

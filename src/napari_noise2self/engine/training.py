@@ -22,16 +22,15 @@ from torch import Tensor, nn
 from napari_noise2self.engine.config import TrainingConfig
 from napari_noise2self.engine.events import INTERVAL, Control, Notice, TrainingEvent
 from napari_noise2self.engine.hardware import fast_dtype, is_out_of_memory
-from napari_noise2self.engine.masking import dilate, replace_with_mean
-from napari_noise2self.engine.partition import Grid
-from napari_noise2self.engine.preparation import TrainingData
+from napari_noise2self.engine.sampling import Sampler
 
-# The automatic length, in crops drawn, for an image of REFERENCE_PIXELS.
+# The automatic length, in steps, for an image of REFERENCE_PIXELS.
 AUTO_STEPS = 150
 REFERENCE_PIXELS = 512 * 512
-# How often the score is taken, and on how many pixels.
+# How often the score is taken.
 SCORES_PER_RUN = 12
-SCORE_PIXELS = 2**17
+# Highest learning rate, for images and for volumes.
+PEAK_RATE = {2: 3e-3, 3: 1e-3}
 # Largest norm of a gradient: what keeps a network without normalisation stable.
 MAX_GRADIENT = 1.0
 # A score this much above the best one means that training has diverged.
@@ -65,128 +64,9 @@ class Plan:
         return step * self.targets / self.pixels
 
 
-class Sampler:
-    """Draws batches of masked crops on the device.
-
-    Positions, subsets and flips come from numbers drawn on the host before,
-    so no step waits for the device.
-    """
-
-    def __init__(
-        self,
-        data: TrainingData,
-        partition: Grid,
-        config: TrainingConfig,
-        device: torch.device,
-    ) -> None:
-        self.partition = partition
-        self.device = device
-        self.ndim = data.blocks[0].values.ndim - 1
-        self.extents = partition.extents(self.ndim)
-        self.subsets = partition.subsets(self.ndim)
-        self.values = [torch.from_numpy(b.values).to(device) for b in data.blocks]
-        self.valid = [
-            None if b.valid.all() else torch.from_numpy(b.valid).to(device) for b in data.blocks
-        ]
-        self.labels = []
-        for block in data.blocks:
-            labels = partition.labels(block.values.shape[1:], block.origin)
-            # -1 - label: belongs to the subset, but is held out.
-            held_out = partition.held_out(block.values.shape[1:], block.origin)
-            coded = np.where(held_out, -1 - labels, labels).astype(np.int16)
-            self.labels.append(torch.from_numpy(coded).to(device))
-        shortest = [min(v.shape[1 + a] for v in self.values) for a in range(self.ndim)]
-        wanted = [config.crop_size] * self.ndim
-        if self.ndim == 3:
-            # As many pixels as a 2-D crop, spread over Z.
-            wanted = [shortest[0], *[max(config.crop_size // 2, 16)] * 2]
-            wanted[0] = min(shortest[0], 16)
-        self.crop = [
-            min(want, side - side % 8 if side >= 8 else side)
-            for want, side in zip(wanted, shortest, strict=True)
-        ]
-        sizes = np.array([v[0].numel() for v in self.values], float)
-        self.weights = sizes / sizes.sum()
-        # Y and X may be exchanged only where they are alike.
-        self.turn = self.crop[-1] == self.crop[-2] and self.extents[-1] == self.extents[-2]
-
-    @property
-    def crop_pixels(self) -> int:
-        """Pixels of one crop."""
-        return math.prod(self.crop)
-
-    def batch(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Masked crops, the crops as they are, and where the targets lie.
-
-        Returns
-        -------
-        masked, clean : Tensor, shape (size, channels, [Z,] Y, X)
-        targets : Tensor of bool, same shape
-        """
-        values: list[Tensor] = []
-        hidden: list[Tensor] = []
-        targets: list[Tensor] = []
-        turned = self.turn and bool(rng.integers(2))
-        for _ in range(size):
-            number = int(rng.choice(len(self.values), p=self.weights))
-            block, labels, valid = self.values[number], self.labels[number], self.valid[number]
-            starts = [
-                int(rng.integers(n - c + 1)) for n, c in zip(labels.shape, self.crop, strict=True)
-            ]
-            window = tuple(slice(s, s + c) for s, c in zip(starts, self.crop, strict=True))
-            subset = int(rng.integers(self.subsets))
-            part = labels[window]
-            goal = (part == subset)[None]
-            cover = goal | (part == -1 - subset)[None]
-            if valid is not None:
-                goal = goal & valid[(slice(None), *window)]
-            else:
-                goal = goal.expand(block.shape[0], *self.crop)
-            axes = [axis for axis in (-1, -2) if rng.integers(2)]
-            pieces = [block[(slice(None), *window)], cover, goal]
-            if turned:
-                pieces = [p.transpose(-1, -2) for p in pieces]
-            pieces = [p.flip(axes) if axes else p for p in pieces]
-            for stack, piece in zip((values, hidden, targets), pieces, strict=True):
-                stack.append(piece)
-        clean = torch.stack(values)
-        extents = self.extents
-        masked = replace_with_mean(clean, dilate(torch.stack(hidden), extents), extents)
-        return masked, clean, torch.stack(targets)
-
-    def scoring_batches(self) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Fixed windows spread over the data, with the held-out positions as targets."""
-        subset = self.partition.held_out_subset(self.ndim)
-        places = []
-        side = [c * 2 if a >= self.ndim - 2 else c for a, c in enumerate(self.crop)]
-        for number, labels in enumerate(self.labels):
-            window = [min(s, n) for s, n in zip(side, labels.shape, strict=True)]
-            counts = [n // w for n, w in zip(labels.shape, window, strict=True)]
-            for index in np.ndindex(*counts):
-                places.append((number, [i * w for i, w in zip(index, window, strict=True)], window))
-        pixels = math.prod(places[0][2])
-        most = max(SCORE_PIXELS // pixels, 1)
-        chosen = np.unique(np.linspace(0, len(places) - 1, min(most, len(places))).astype(int))
-        batches = []
-        for i in chosen:
-            number, starts, shape = places[i]
-            region = tuple(slice(s, s + w) for s, w in zip(starts, shape, strict=True))
-            labels = self.labels[number][region]
-            clean = self.values[number][(slice(None), *region)][None]
-            held_out = (labels == -1 - subset)[None, None]
-            cover = held_out | (labels == subset)[None, None]
-            valid = self.valid[number]
-            targets = held_out.expand(clean.shape)
-            if valid is not None:
-                targets = targets & valid[(slice(None), *region)]
-            hidden = dilate(cover, self.extents)
-            batches.append((replace_with_mean(clean, hidden, self.extents), clean, targets))
-        return batches
-
-
 def plan(config: TrainingConfig, pixels: int, sampler: Sampler, device: torch.device) -> Plan:
     """How many steps to train: as many epochs as asked for, or planned from the data."""
-    targets = config.batch_size * sampler.crop_pixels / sampler.subsets
+    targets = sampler.batch_size * sampler.targets_per_crop
     if config.epochs is not None:
         steps = max(round(config.epochs * pixels / targets), 1)
     else:
@@ -210,22 +90,29 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
 def held_out_loss(
     network: nn.Module,
     batches: Sequence[tuple[Tensor, Tensor, Tensor]],
-    squared_scale: Tensor,
     dtype: torch.dtype | None,
-) -> float:
-    """Mean squared error at the targets of `batches`, in squared grey values."""
+) -> tuple[list[float], int]:
+    """The squared errors at the targets of `batches`.
+
+    Returns
+    -------
+    totals : list of float
+        Sum per channel, in squared units of the normalised data.
+    count : int
+        Number of targets, counted per channel.
+    """
     was_training = network.training
     network.eval()
-    total = torch.zeros((), dtype=torch.float64)
-    count = 0.0
+    totals = np.zeros(batches[0][1].shape[1])
+    count = 0
     for masked, clean, targets in batches:
         with torch.autocast(masked.device.type, dtype, enabled=dtype is not None):
             out = network(masked)
-        error = (out.float() - clean).square() * squared_scale
-        total += torch.where(targets, error, 0.0).sum().double().cpu()
-        count += float(targets.sum())
+        error = torch.where(targets, out.float() - clean, 0.0).square()
+        totals += error.transpose(0, 1).flatten(1).sum(1).cpu().numpy()
+        count += int(targets.sum())
     network.train(was_training)
-    return float(total) / count if count else math.nan
+    return totals.tolist(), count
 
 
 class _Average:
@@ -256,10 +143,10 @@ def train(
     sampler: Sampler,
     plan: Plan,
     config: TrainingConfig,
-    squared_scale: Tensor,
+    scale: Sequence[float],
     control: Control,
     preview: Preview | None = None,
-) -> Generator[Notice | TrainingEvent, None, int]:
+) -> Generator[Notice | TrainingEvent, None, tuple[int, float]]:
     """Train `network` in place.
 
     Parameters
@@ -269,8 +156,8 @@ def train(
     sampler : Sampler
     plan : Plan
     config : TrainingConfig
-    squared_scale : Tensor, shape (channels, 1, 1[, 1])
-        Squared grey values per squared unit of the normalised data.
+    scale : sequence of float
+        Grey values per unit of the normalised data, for each channel.
     control : Control
         `stop` ends training with the best weights so far.
     preview : callable, optional
@@ -285,40 +172,42 @@ def train(
     -------
     steps : int
         The steps that were done; 0 if stopped before the first.
+    epochs : float
+        What they amount to.
     """
     device = sampler.device
     dtype = fast_dtype(device)
     rng = np.random.default_rng(config.seed)
-    optimizer = _optimizer(network, config)
+    optimizer = _optimizer(network)
     average = _Average(network)
-    batch_size = config.batch_size
+    batch_size = sampler.batch_size
     scoring = sampler.scoring_batches()
     score_every = max(plan.steps // SCORES_PER_RUN, 10)
-    squared_scale = squared_scale.to(device)
+    report = _Report(plan, scale, device)
 
-    best = _snapshot(average.network)
-    best_score = held_out_loss(average.network, scoring, squared_scale, dtype)
+    def score() -> float:
+        totals, count = held_out_loss(average.network, scoring, dtype)
+        report.score = report.grey(totals, count)
+        return sum(totals) / count if count else math.nan
+
+    best, best_score = _snapshot(average.network), score()
+    report.score = None
     rate_factor, recoveries = 1.0, 0
-    loss_sum, loss_count = torch.zeros((), device=device), 0
-    score: float | None = None
-    frame: int | None = None
-    began = last_event = time.monotonic()
-    paused = 0.0
-    step = 0
-    next_preview = began
+    peak = config.learning_rate or PEAK_RATE[sampler.ndim]
+    next_preview = time.monotonic()
     network.train()
-    while step < plan.steps and not control.stopped:
+    while report.step < plan.steps and not control.stopped:
         if control.paused:
             since = time.monotonic()
             control.wait_while_paused(INTERVAL)
-            paused += time.monotonic() - since
-            yield _event(plan, step, math.nan, None, None, began + paused, device)
+            report.began += time.monotonic() - since
+            yield report.event()
             continue
-        rate = rate_factor * learning_rate(step, plan.steps, config.learning_rate)
+        rate = rate_factor * learning_rate(report.step, plan.steps, peak)
         for group in optimizer.param_groups:
             group["lr"] = rate
         try:
-            loss = _step(network, optimizer, sampler, batch_size, rng, dtype, squared_scale)
+            losses = _step(network, optimizer, sampler, batch_size, rng, dtype)
         except RuntimeError as error:
             if not is_out_of_memory(error) or batch_size == 1:
                 raise
@@ -329,56 +218,109 @@ def train(
                 f"per step."
             )
             continue
-        loss_sum += loss
-        loss_count += 1
-        step += 1
+        report.add(losses, batch_size * sampler.targets_per_crop)
+        step, last = report.step, report.step == plan.steps
         average.update(max(1 / step, AVERAGE_SHARE, min(8 / plan.steps, 1)))
 
-        if step % score_every == 0 or step == plan.steps:
-            score = held_out_loss(average.network, scoring, squared_scale, dtype)
-            if score < best_score:
-                best, best_score = _snapshot(average.network), score
-            elif not score < DIVERGED * best_score and recoveries < MAX_RECOVERIES:
+        if last or step % score_every == 0:
+            now_score = score()
+            if now_score < best_score:
+                best, best_score = _snapshot(average.network), now_score
+            elif (
+                math.isfinite(best_score)
+                and not now_score < DIVERGED * best_score
+                and recoveries < MAX_RECOVERIES
+                and not last
+            ):
                 recoveries += 1
                 rate_factor /= 3 * recoveries
                 network.load_state_dict(best)
                 average.network.load_state_dict(best)
-                optimizer = _optimizer(network, config)
+                optimizer = _optimizer(network)
                 yield Notice(
                     "Training became unstable and was taken back to its best state; it goes on "
                     "with a smaller learning rate."
                 )
-        now = time.monotonic()
-        if preview is not None and step < plan.steps and now >= next_preview:
-            frame = preview(average.network)
-            spent = time.monotonic() - now
+        if preview is not None and not last and time.monotonic() >= next_preview:
+            since = time.monotonic()
+            report.frame = preview(average.network)
             # Previews may take a tenth of the time.
-            next_preview = time.monotonic() + max(0.4, 9 * spent)
-        if now - last_event >= INTERVAL or step == plan.steps:
-            mean = float(loss_sum) / max(loss_count, 1)
-            yield _event(plan, step, mean, score, frame, began + paused, device)
-            last_event = time.monotonic()
-            loss_sum.zero_()
-            loss_count, score, frame = 0, None, None
+            now = time.monotonic()
+            next_preview = now + max(0.4, 9 * (now - since))
+        if last or report.due:
+            yield report.event()
 
-    if step:
-        final = held_out_loss(average.network, scoring, squared_scale, dtype)
+    if report.step:
+        final = score()
         # The last weights, unless they are clearly not the best ones.
-        kept = average.network.state_dict() if final <= 1.02 * best_score else best
-        network.load_state_dict(kept)
-        if not min(final, best_score) < float(squared_scale.mean()):
+        worse = math.isfinite(best_score) and not final <= 1.02 * best_score
+        network.load_state_dict(best if worse else average.network.state_dict())
+        # The data has variance 1.
+        if not min(final, best_score) < 1:
             yield Notice(
                 "Hidden pixels could not be predicted better than by the mean grey value: training "
                 "was too short, or no structure stands out of the noise. Do not use this result."
             )
     network.eval()
-    return step
+    return report.step, report.targets / plan.pixels
 
 
-def _optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, weight_decay=1e-4, foreach=True
-    )
+class _Report:
+    """Gathers what the next event will say; losses stay on the device until then."""
+
+    def __init__(self, plan: Plan, scale: Sequence[float], device: torch.device) -> None:
+        self.plan, self.device = plan, device
+        self.step = 0
+        self.targets = 0.0
+        self.score: float | None = None
+        self.frame: int | None = None
+        self.began = self._last = time.monotonic()
+        self._squares = [factor**2 for factor in scale]
+        self._losses = torch.zeros(len(scale) + 1, device=device)
+
+    @property
+    def due(self) -> bool:
+        """Whether the last event is long enough ago."""
+        return time.monotonic() - self._last >= INTERVAL
+
+    def grey(self, totals: Sequence[float], count: float) -> float | None:
+        """The mean of squared errors, in squared grey values."""
+        total = sum(t * square for t, square in zip(totals, self._squares, strict=True))
+        return total / count if count else None
+
+    def add(self, losses: Tensor, targets: float) -> None:
+        """Count a step: its squared errors per channel and, last, their number."""
+        self.step += 1
+        self.targets += targets
+        self._losses += losses
+
+    def event(self) -> TrainingEvent:
+        """The event, and a clean sheet for the next."""
+        *totals, count = self._losses.tolist()
+        loss = self.grey(totals, count)
+        seconds = time.monotonic() - self.began
+        event = TrainingEvent(
+            step=self.step,
+            steps=self.plan.steps,
+            epoch=self.targets / self.plan.pixels,
+            epochs=self.plan.epochs(self.plan.steps),
+            loss=math.nan if loss is None else loss,
+            score=self.score,
+            seconds=seconds,
+            seconds_left=(
+                seconds / self.step * (self.plan.steps - self.step) if self.step else math.nan
+            ),
+            frame=self.frame,
+            device=self.device.type,
+        )
+        self._losses.zero_()
+        self.score = self.frame = None
+        self._last = time.monotonic()
+        return event
+
+
+def _optimizer(network: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(network.parameters(), weight_decay=1e-4, foreach=True)
 
 
 def _step(
@@ -388,39 +330,16 @@ def _step(
     batch_size: int,
     rng: np.random.Generator,
     dtype: torch.dtype | None,
-    squared_scale: Tensor,
 ) -> Tensor:
+    """One step; the squared errors per channel and, last, the number of targets."""
     masked, clean, targets = sampler.batch(batch_size, rng)
     with torch.autocast(sampler.device.type, dtype, enabled=dtype is not None):
         out = network(masked)
     error = torch.where(targets, out.float() - clean, 0.0).square()
-    count = targets.sum().clamp(min=1)
-    (error.sum() / count).backward()  # type: ignore[no-untyped-call]
+    count = targets.sum()
+    (error.sum() / count.clamp(min=1)).backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return (error.detach() * squared_scale).sum() / count
-
-
-def _event(
-    plan: Plan,
-    step: int,
-    loss: float,
-    score: float | None,
-    frame: int | None,
-    began: float,
-    device: torch.device,
-) -> TrainingEvent:
-    seconds = time.monotonic() - began
-    return TrainingEvent(
-        step=step,
-        steps=plan.steps,
-        epoch=plan.epochs(step),
-        epochs=plan.epochs(plan.steps),
-        loss=loss,
-        score=score,
-        seconds=seconds,
-        seconds_left=seconds / step * (plan.steps - step) if step else math.nan,
-        frame=frame,
-        device=device.type,
-    )
+    totals = error.detach().transpose(0, 1).flatten(1).sum(1)
+    return torch.cat([totals, count[None]])

@@ -1,0 +1,155 @@
+"""What a step of training sees: crops of the data, some of their pixels hidden."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_noise2self.engine.config import TrainingConfig
+from napari_noise2self.engine.masking import dilate, replace_with_mean
+from napari_noise2self.engine.partition import Grid
+from napari_noise2self.engine.preparation import TrainingData
+
+# Crops end at multiples of this, which suits a UNet of depth 4.
+CROP_STEP = 16
+# Images narrower than this are not trained on squares: they would show too little.
+MIN_SQUARE = 64
+# Slices of a crop from a volume.
+CROP_DEPTH = 8
+# In which windows the score is taken, and on how many pixels.
+SCORE_WINDOW = {2: (128, 128), 3: (8, 64, 64)}
+SCORE_PIXELS = 2**17
+
+
+class Sampler:
+    """Draws batches of masked crops on the device.
+
+    Positions, subsets and flips come from numbers drawn on the host before,
+    so no step waits for the device.
+    """
+
+    def __init__(
+        self,
+        data: TrainingData,
+        partition: Grid,
+        config: TrainingConfig,
+        device: torch.device,
+    ) -> None:
+        self.partition = partition
+        self.device = device
+        self.ndim = data.blocks[0].values.ndim - 1
+        self.extents = partition.extents(self.ndim)
+        self.subsets = partition.subsets(self.ndim)
+        self.values = [torch.from_numpy(b.values).to(device) for b in data.blocks]
+        self.invalid = [
+            None if b.valid.all() else torch.from_numpy(~b.valid).to(device) for b in data.blocks
+        ]
+        self.labels = []
+        open_subsets: set[int] = set()
+        held_out_count = 0
+        for block in data.blocks:
+            labels = partition.labels(block.values.shape[1:], block.origin)
+            held_out = partition.held_out(block.values.shape[1:], block.origin)
+            open_subsets |= set(np.unique(labels[~held_out]).tolist())
+            held_out_count += int(held_out.sum())
+            # -1 - label: belongs to the subset, but is held out.
+            coded = np.where(held_out, -1 - labels, labels)
+            self.labels.append(torch.from_numpy(coded).to(device))
+        # Without those that are held out as a whole.
+        self.open_subsets = sorted(open_subsets)
+        sizes = np.array([labels.numel() for labels in self.labels], float)
+        self.weights = sizes / sizes.sum()
+        shortest = [min(v.shape[1 + a] for v in self.values) for a in range(self.ndim)]
+        self.crop, self.turn = self._crop(config.crop_size, shortest)
+        # A step sees no more pixels in a volume than in an image.
+        crop_pixels = math.prod(self.crop)
+        affordable = config.batch_size * config.crop_size**2 // crop_pixels
+        self.batch_size = min(max(affordable, 1), config.batch_size)
+        share = 1 - held_out_count / float(sizes.sum())
+        self.targets_per_crop = crop_pixels * share / len(self.open_subsets)
+
+    def _crop(self, wanted: int, shortest: Sequence[int]) -> tuple[list[int], bool]:
+        """The shape of the crops, and whether Y and X may be exchanged in them."""
+        y, x = (min(wanted, side - side % CROP_STEP) for side in shortest[-2:])
+        if self.ndim == 3:
+            y, x = (min(side, max(wanted // 2, CROP_STEP)) for side in (y, x))
+        alike = self.extents[-1] == self.extents[-2]
+        if alike and min(y, x) >= MIN_SQUARE:
+            y = x = min(y, x)
+        depth = [min(shortest[0], CROP_DEPTH)] if self.ndim == 3 else []
+        return [*depth, y, x], alike and y == x
+
+    def batch(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Masked crops, the crops as they are, and where the targets lie.
+
+        Returns
+        -------
+        masked, clean : Tensor, shape (size, channels, [Z,] Y, X)
+        targets : Tensor of bool, same shape
+        """
+        values: list[Tensor] = []
+        covers: list[Tensor] = []
+        goals: list[Tensor] = []
+        invalids: list[Tensor] = []
+        turned = self.turn and bool(rng.integers(2))
+        bad = any(invalid is not None for invalid in self.invalid)
+        for _ in range(size):
+            number = int(rng.choice(len(self.values), p=self.weights))
+            labels, invalid = self.labels[number], self.invalid[number]
+            starts = [
+                int(rng.integers(n - c + 1)) for n, c in zip(labels.shape, self.crop, strict=True)
+            ]
+            window = tuple(slice(s, s + c) for s, c in zip(starts, self.crop, strict=True))
+            subset = self.open_subsets[int(rng.integers(len(self.open_subsets)))]
+            part = labels[window][None]
+            axes = [axis for axis in (-1, -2) if rng.integers(2)]
+
+            def arranged(x: Tensor, axes: list[int] = axes) -> Tensor:
+                x = x.transpose(-1, -2) if turned else x
+                return x.flip(axes) if axes else x
+
+            values.append(arranged(self.values[number][(slice(None), *window)]))
+            goals.append(arranged(part == subset))
+            covers.append(arranged((part == subset) | (part == -1 - subset)))
+            if bad:
+                hole = torch.zeros_like(values[-1], dtype=torch.bool)
+                if invalid is not None:
+                    hole = arranged(invalid[(slice(None), *window)])
+                invalids.append(hole)
+        clean, targets = torch.stack(values), torch.stack(goals)
+        hidden = dilate(torch.stack(covers), self.extents)
+        if bad:
+            invalid = torch.stack(invalids)
+            targets, hidden = targets & ~invalid, hidden | invalid
+        masked = replace_with_mean(clean, hidden, self.extents)
+        return masked, clean, targets.expand(clean.shape)
+
+    def scoring_batches(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Fixed windows spread over the data, with the held-out positions as targets."""
+        subset = self.partition.held_out_subset(self.ndim)
+        places = []
+        for number, labels in enumerate(self.labels):
+            window = [min(s, n) for s, n in zip(SCORE_WINDOW[self.ndim], labels.shape, strict=True)]
+            counts = [n // w for n, w in zip(labels.shape, window, strict=True)]
+            for index in np.ndindex(*counts):
+                places.append((number, [i * w for i, w in zip(index, window, strict=True)], window))
+        most = max(SCORE_PIXELS // math.prod(places[0][2]), 1)
+        batches = []
+        for i in sorted(np.random.default_rng(0).permutation(len(places))[:most]):
+            number, starts, shape = places[i]
+            region = tuple(slice(s, s + w) for s, w in zip(starts, shape, strict=True))
+            labels = self.labels[number][region][None, None]
+            clean = self.values[number][(slice(None), *region)][None]
+            targets = labels == -1 - subset
+            hidden = dilate(targets | (labels == subset), self.extents)
+            invalid = self.invalid[number]
+            if invalid is not None:
+                hole = invalid[(slice(None), *region)][None]
+                targets, hidden = targets & ~hole, hidden | hole
+            masked = replace_with_mean(clean, hidden, self.extents)
+            batches.append((masked, clean, targets.expand(clean.shape)))
+        return batches
