@@ -113,7 +113,7 @@ def wait_for(qtbot: Any) -> Callable[..., None]:
 
 def session_of(widget: DenoiseWidget) -> Session:
     """The session that a dock shows."""
-    return widget._controller.session
+    return widget.session
 
 
 class FakeDenoiser:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 # Not for type checking alone: napari resolves the annotation to inject the viewer.
 from napari.viewer import Viewer
 
 from napari_noise2self.widgets.controller import controller_of
+from napari_noise2self.widgets.layers import LayerData, layer_data
 
 if TYPE_CHECKING:
     from napari_noise2self.stacks.samples import Sample
-
-LayerData = tuple[Any, dict[str, Any], str]
 
 
 def denoise_active(viewer: Viewer) -> None:
@@ -38,8 +37,7 @@ def sample_nuclei() -> list[LayerData]:
 
 
 def _layers(sample: Sample) -> list[LayerData]:
-    noisy = sample.noisy
-    looks = {"scale": noisy.scale, "units": noisy.units, "axis_labels": tuple(noisy.axes.lower())}
-    truth = {**looks, "name": f"{noisy.name} truth", "visible": False}
+    noisy = layer_data(sample.noisy)
+    truth = {**noisy[1], "name": f"{sample.noisy.name} truth", "visible": False}
     # The noisy layer comes last: the last one added is the active one.
-    return [(sample.truth, truth, "image"), (noisy.data, {**looks, "name": noisy.name}, "image")]
+    return [(sample.truth, truth, "image"), noisy]

@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_noise2self.widgets.controller import Controller, controller_of
 from napari_noise2self.widgets.progress_view import OutcomeView, ProgressView
-from napari_noise2self.widgets.session import State
+from napari_noise2self.widgets.session import Session, State
 from napari_noise2self.widgets.settings_view import SettingsView
 
 if TYPE_CHECKING:
@@ -93,6 +93,11 @@ class DenoiseWidget(QWidget):
         self._lay_out()
         self._attach()
 
+    @property
+    def session(self) -> Session:
+        """The session that this dock shows."""
+        return self._controller.session
+
     # -- construction --------------------------------------------------------
 
     def _lay_out(self) -> None:
@@ -122,7 +127,7 @@ class DenoiseWidget(QWidget):
         if self._links or viewer is None:
             return
         self._controller.attach(self._number)
-        session = self._controller.session
+        session = self.session
         for signal in viewer.layers.events.inserted, viewer.layers.events.removed:
             self._link(signal, self._show_layers)
         self._link(viewer.layers.events.reordered, self._show_layers)
@@ -159,22 +164,22 @@ class DenoiseWidget(QWidget):
     # -- what the user does --------------------------------------------------
 
     def _edit(self, name: str, value: Any) -> None:
-        setattr(self._controller.session.settings, name, value)
+        setattr(self.session.settings, name, value)
 
     def _train_or_stop(self) -> None:
-        if self._controller.session.state.running:
+        if self.session.state.running:
             self._controller.stop()
         else:
             self._controller.train()
 
     def _pause_or_resume(self) -> None:
-        if self._controller.session.state is State.PAUSED:
+        if self.session.state is State.PAUSED:
             self._controller.resume()
         else:
             self._controller.pause()
 
     def _ask_where_to_save(self) -> None:
-        outcome = self._controller.session.outcome
+        outcome = self.session.outcome
         if outcome is None:
             return
         dialog = QFileDialog(self, "Save model")
@@ -194,13 +199,13 @@ class DenoiseWidget(QWidget):
         if viewer is None:
             return
         images = [layer for layer in viewer.layers if isinstance(layer, Image)]
-        self.settings.show_layers(images, self._controller.session.settings.layer)
+        self.settings.show_layers(images, self.session.settings.layer)
 
     def _show_setting(self, name: str, value: Any = None) -> None:
-        self.settings.show_value(name, getattr(self._controller.session.settings, name))
+        self.settings.show_value(name, getattr(self.session.settings, name))
 
     def _show_state(self, _: Any = None) -> None:
-        session = self._controller.session
+        session = self.session
         state = session.state
         self.settings.show_running(state.running, session.has_z)
         if state is State.STOPPING:
@@ -224,10 +229,10 @@ class DenoiseWidget(QWidget):
         self.outcome.show_session(session)
 
     def _show_progress(self, _: Any = None) -> None:
-        self.progress.show_session(self._controller.session)
+        self.progress.show_session(self.session)
 
     def _show_curves(self, _: Any = None) -> None:
-        self.progress.show_curves(self._controller.session)
+        self.progress.show_curves(self.session)
 
     def _show_theme(self, event: Any = None) -> None:
         viewer = self._viewer()

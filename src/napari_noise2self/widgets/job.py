@@ -7,10 +7,11 @@ import ctypes
 import importlib.util
 import logging
 import math
+import os
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,7 +131,8 @@ def _load_pipeline() -> Any:
     try:
         if sys.platform == "win32" and "torch" not in sys.modules:
             _preload_c10()
-        from napari_noise2self.engine import pipeline
+        with _patient_threads():
+            from napari_noise2self.engine import pipeline
     except (ImportError, OSError) as error:
         hint = (
             "install the Microsoft Visual C++ Redistributable, or start napari from Python "
@@ -140,6 +142,26 @@ def _load_pipeline() -> Any:
         )
         raise DeviceError(f"PyTorch cannot be loaded ({error}): {hint}.") from error
     return pipeline
+
+
+@contextlib.contextmanager
+def _patient_threads() -> Iterator[None]:
+    """Let PyTorch's threads sleep while they wait for each other.
+
+    By default they spin, which is faster on idle processors only.  Here they
+    share them with a window: where that takes one of two, spinning makes
+    training several times slower.  The choice is read once, when PyTorch's
+    OpenMP is loaded, and a user's own choice stands.
+    """
+    name = "OMP_WAIT_POLICY"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "PASSIVE"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def _preload_c10() -> None:

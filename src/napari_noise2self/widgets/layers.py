@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import napari
     from numpy.typing import NDArray
 
+    from napari_noise2self.stacks.stack import Stack
+
 # What the axis labels that people write mean.
 _LABELS = {
     "T": ("t", "time", "frame", "frames"),
@@ -46,6 +48,34 @@ _COPIED = (
     "translate",
     "units",
 )
+
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+
+def layer_data(stack: Stack) -> LayerData:
+    """A stack as napari takes it from plugins: data, arguments of the layer, its type.
+
+    Parameters
+    ----------
+    stack : Stack
+
+    Returns
+    -------
+    data, looks, kind
+    """
+    rgb = stack.axes.endswith("S")
+    letters = stack.axes[:-1] if rgb else stack.axes
+    sizes = [stack.size(letter) or (1.0, None) for letter in letters]
+    looks = {
+        "name": stack.name,
+        "rgb": rgb,
+        # A letter that stands for "unknown" would say nothing to the user.
+        "axis_labels": [a.lower() if a in _LABELS else f"axis {i}" for i, a in enumerate(letters)],
+        "scale": [size for size, _ in sizes],
+        "units": [unit or "pixel" for _, unit in sizes],
+    }
+    return stack.data, looks, "image"
 
 
 def axes_of(layer: Image) -> str:
