@@ -87,8 +87,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def place(network: nn.Module, device: torch.device, ndim: int) -> nn.Module:
     """Move a network to `device`, in the memory order that makes convolutions fast."""
-    layout = torch.channels_last if ndim == 2 else torch.channels_last_3d
-    return network.to(device).to(memory_format=layout)  # type: ignore[call-overload,no-any-return]
+    network = network.to(device)
+    if ndim == 2:
+        # In 3-D the same order makes convolutions on a CPU three times slower.
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 @contextlib.contextmanager

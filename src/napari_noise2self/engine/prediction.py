@@ -264,7 +264,7 @@ class Predictor:
     @torch.inference_mode()
     def _apply(self, padded: Tensor, out: Tensor, piece: Piece) -> None:
         part = padded[_spatial(piece.read)].contiguous(
-            memory_format=torch.channels_last if padded.ndim == 4 else torch.channels_last_3d
+            memory_format=torch.channels_last if padded.ndim == 4 else torch.contiguous_format
         )
         multiple = getattr(self.network, "multiple", None)
         if multiple is None:
