@@ -140,12 +140,10 @@ class Engine:
         self.closed = threading.Event()
         self.arguments: dict[str, Any] = {}
         self.out: Callable[[], Any] = lambda: None
-        self.image: Callable[[], Any] = lambda: None
 
     def denoise_events(self, image: Any, **arguments: Any) -> Generator[Any, None, Any]:
         self.closed.clear()
         self.out = weakref.ref(arguments["out"])
-        self.image = weakref.ref(image) if isinstance(image, np.ndarray) else lambda: None
         self.arguments = {k: v for k, v in arguments.items() if k != "out"}
         try:
             return (yield from self.script(self, image, **arguments))

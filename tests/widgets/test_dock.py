@@ -267,6 +267,13 @@ def test_the_preferences_decide_what_a_new_dock_starts_with(viewer, monkeypatch)
     assert not dock.settings.controls["preview"].isChecked()
 
 
+def test_a_preferred_device_of_another_kind_of_computer_is_ignored(viewer, monkeypatch):
+    page = napari.settings.get_plugin_settings(NAME).denoise
+    monkeypatch.setattr(page, "device", "mps")
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert preferences.preferences().device == "auto"
+
+
 def test_without_a_page_of_preferences_there_are_defaults(monkeypatch):
     monkeypatch.delattr(napari.settings, "get_plugin_settings")
     assert preferences.preferences() == preferences.Preferences("auto", True)

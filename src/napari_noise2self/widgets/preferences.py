@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import napari.settings
+
+
+def possible_devices() -> tuple[str, ...]:
+    """The devices that this kind of computer can have, without asking PyTorch."""
+    return ("auto", "mps" if sys.platform == "darwin" else "cuda", "cpu")
 
 
 @dataclass(frozen=True)
@@ -31,4 +37,6 @@ def preferences() -> Preferences:
         page = read("napari-noise2self").denoise
     except KeyError:  # the plugin is disabled, or used without its manifest
         return Preferences()
-    return Preferences(device=page.device, live_preview=page.live_preview)
+    # Settings travel between computers.
+    device = page.device if page.device in possible_devices() else "auto"
+    return Preferences(device=device, live_preview=page.live_preview)

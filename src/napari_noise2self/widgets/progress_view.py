@@ -52,7 +52,8 @@ def describe(progress: Progress) -> str:
 def summarise(outcome: Outcome) -> str:
     """What the user should know about a result, as rich text."""
     info: dict[str, Any] = outcome.info
-    lines = [f"<b>{_escape(outcome.name)}</b> took {duration(info['seconds'])}."]
+    # No name of a layer here: a long one would widen the dock.
+    lines = [f"Done in <b>{duration(info['seconds'])}</b>."]
     score = info.get("score")
     if score is not None and math.isfinite(score):
         lines.append(f"Self-supervised score: <b>{score:.4g}</b> squared grey values.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +26,13 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+from napari_noise2self.widgets.preferences import possible_devices
+
 if TYPE_CHECKING:
     from napari.layers import Image
 
 AUTOMATIC = "automatic"
+DEVICES = {"auto": AUTOMATIC, "cuda": "CUDA GPU", "mps": "Apple GPU (MPS)", "cpu": "CPU"}
 
 TIPS = {
     "layer": "The noisy image. It is learned from and denoised; the layer itself is not changed.",
@@ -157,13 +159,6 @@ class _Epochs(QDoubleSpinBox):
         return self.value() or None
 
 
-def _devices() -> list[tuple[str, str]]:
-    """What this kind of computer can have."""
-    rows = [("automatic", "auto")]
-    rows.append(("Apple GPU (MPS)", "mps") if sys.platform == "darwin" else ("CUDA GPU", "cuda"))
-    return [*rows, ("CPU", "cpu")]
-
-
 class SettingsView(QWidget):
     """Shows the settings and says what the user changes.
 
@@ -189,7 +184,7 @@ class SettingsView(QWidget):
         self._number(main, "epochs", "&Epochs", _Epochs())
         networks = [("UNet", "unet"), ("DnCNN", "dncnn")]
         self._choice(main, "network", "&Network", _Choice(networks))
-        self.device = _Choice(_devices())
+        self.device = _Choice((DEVICES[name], name) for name in possible_devices())
         self._choice(main, "device", "&Device", self.device)
         outer.addLayout(main)
 
