@@ -101,21 +101,26 @@ def real_pairs(seeds: int, folder: Path) -> list[dict]:
                 }
             )
             print_table(rows[-1:])
+            sys.stdout.flush()
     return rows
 
 
 def large_image() -> dict:
-    """One 16-bit image of 2048 x 2048 pixels."""
-    sample = cells((2048, 2048))
+    """One 16-bit image of 2048 x 2048 pixels, made of sixteen simulated ones."""
+    samples = [cells(seed=seed) for seed in range(16)]
+    noisy, truth = (
+        np.block([[get(samples[4 * row + column]) for column in range(4)] for row in range(4)])
+        for get in (lambda sample: sample.noisy.data, lambda sample: sample.truth)
+    )
     with tempfile.TemporaryDirectory() as temporary:
         source, target = Path(temporary) / "large.tif", Path(temporary) / "denoised.tif"
-        tifffile.imwrite(source, sample.noisy.data)
+        tifffile.imwrite(source, noisy)
         _, seconds, memory = run(source, target, "--dtype", "float32")
-        peak = float(sample.truth.max())
+        peak = float(truth.max())
         return {
             "image": "simulated cells 2048x2048 uint16",
-            "raw": n2s.psnr(sample.truth, sample.noisy.data, data_range=peak),
-            "denoised": n2s.psnr(sample.truth, tifffile.imread(target), data_range=peak),
+            "raw": n2s.psnr(truth, noisy, data_range=peak),
+            "denoised": n2s.psnr(truth, tifffile.imread(target), data_range=peak),
             "seconds": seconds,
             "memory_gb": memory,
         }

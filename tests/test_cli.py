@@ -91,6 +91,17 @@ def test_float32_and_the_model_on_request(noisy, tmp_path):
     np.testing.assert_array_equal(again, written)
 
 
+def test_a_model_never_takes_the_place_of_an_image(noisy, tmp_path):
+    before = noisy.read_bytes()
+    for model in (noisy, tmp_path / "out.tif", tmp_path / "model.tif"):
+        words = ("--epochs", "0.1", "--save-model", model, "--overwrite")
+        result = run("denoise", noisy, tmp_path / "out.tif", *words)
+        assert result.exit_code == 1
+        assert ".safetensors" in result.stderr
+    assert noisy.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["noisy.tif"]
+
+
 @pytest.mark.parametrize(
     "words",
     [
