@@ -24,7 +24,7 @@ from window import (
     when_over,
 )
 
-from napari_noise2self.engine.errors import Noise2SelfError
+from napari_noise2self.engine.errors import InputError, Noise2SelfError
 
 if TYPE_CHECKING:
     import napari
@@ -69,15 +69,19 @@ class Demo:
     def finish(self, viewer: napari.Viewer, dock: DenoiseWidget) -> None:
         """Print what came out; leave the pictures if nobody saw it."""
         outcome = dock.session.outcome
-        if outcome is None:
-            self.failed = True
-            print(dock.session.message, file=sys.stderr)
-        else:
+        try:
+            if outcome is None:
+                raise InputError(dock.session.message)
             self.report(viewer, outcome.name, outcome.info)
             if self.hidden:
                 self.leave(viewer, outcome.name)
-        if self.hidden:
-            viewer.close()
+        except (Noise2SelfError, OSError) as error:
+            self.failed = True
+            print(error, file=sys.stderr)
+        finally:
+            # Nobody else would close a window that nobody sees.
+            if self.hidden:
+                viewer.close()
 
     def report(self, viewer: napari.Viewer, name: str, info: dict[str, Any]) -> None:
         """Print the numbers."""

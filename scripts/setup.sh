@@ -100,7 +100,7 @@ install_packages() {
     say "installing the Python packages into .venv (a few minutes the first time)"
     # -qq: errors only.
     .venv/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
-        -e '.[test,docs]'
+        -e '.[test]'
     touch $stamp
 }
 

@@ -335,6 +335,8 @@ def _run(stack: Stack, config: TrainingConfig, quiet: bool) -> Result:
                 bar.update(task, description=phase, total=1, completed=fraction, left=left)
         except StopIteration as stop:
             result: Result = stop.value
+            if result.error is not None:
+                raise result.error from None
             return result
         finally:
             events.close()

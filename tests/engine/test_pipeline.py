@@ -235,6 +235,7 @@ def test_a_large_stack_is_represented_by_blocks_from_all_of_it(monkeypatch):
             return part
 
     data = prepare([(Spy(), Layout.of(image.shape))])
+    assert data is not None
     assert len({block.origin for block in data.blocks}) >= 5
     assert sum(size for _, size in read) <= 8 * 32 * 32
     frames = [frame for frame, _ in read]
@@ -303,3 +304,48 @@ def test_a_default_of_double_precision_does_no_harm():
 
 def run_once():
     return n2s.Denoiser(CONFIG).fit(noise(32, 32)).predict(noise(32, 32))
+
+
+def test_a_failure_while_denoising_keeps_what_was_learned_and_done(run, monkeypatch):
+    stack = noise(3, 32, 32)
+    whole = preparation.Frame.of.__func__
+
+    def fails_late(cls, image, layout, normalisation, frame):
+        if frame == 2:
+            raise RuntimeError("CUDA error: the device went away")
+        return whole(cls, image, layout, normalisation, frame)
+
+    monkeypatch.setattr(preparation.Frame, "of", classmethod(fails_late))
+    _, result = run(stack)
+    assert not result.complete
+    assert "went away" in str(result.error)
+    assert np.isfinite(result.image[:2]).all()
+    assert np.isnan(result.image[2]).all()
+    monkeypatch.undo()
+    assert np.isfinite(result.denoiser.predict(stack)).all()
+
+
+def test_the_library_raises_a_failure_while_denoising(monkeypatch):
+    def fails(*arguments):
+        raise RuntimeError("CUDA error")
+
+    monkeypatch.setattr(preparation.Frame, "of", fails)
+    with pytest.raises(n2s.Noise2SelfError, match="CUDA error"):
+        n2s.denoise(noise(32, 32), epochs=1, device="cpu")
+
+
+def test_a_stop_is_heard_between_the_reads_of_a_large_stack(run):
+    control = Control()
+    image = noise(50, 32, 32)
+    read = []
+
+    class Slow:
+        shape, dtype = image.shape, image.dtype
+
+        def __getitem__(self, index):
+            read.append(index)
+            control.stop()
+            return image[index]
+
+    assert run(Slow(), control=control) == ([], None)
+    assert len(read) == 1

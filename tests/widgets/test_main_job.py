@@ -45,6 +45,8 @@ def test_one_click_denoises(viewer, qtbot, click, wait_for):
     for name in ("scale", "translate", "rotate", "shear", "contrast_limits"):
         np.testing.assert_allclose(getattr(result, name), getattr(source, name), err_msg=name)
     np.testing.assert_allclose(result.affine.affine_matrix, source.affine.affine_matrix)
+    assert result.affine is not source.affine
+    assert result.contrast_limits_range == source.contrast_limits_range
     for name in ("units", "axis_labels", "blending", "gamma"):
         assert getattr(result, name) == getattr(source, name), name
     assert result.colormap.name == "magma"

@@ -94,7 +94,11 @@ def test_a_session_says_what_changes():
 def test_states_say_what_can_be_clicked():
     assert {s for s in State if not s.running} == {State.IDLE, State.DONE, State.FAILED}
     assert not State.STOPPING.can_stop
-    assert {s for s in State if s.can_pause} == {State.TRAINING, State.PAUSED}
+    assert {s for s in State if s.can_pause} == {
+        State.TRAINING,
+        State.PAUSED,
+        State.PREDICTING,
+    }
 
 
 @pytest.mark.parametrize(

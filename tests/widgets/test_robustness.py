@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from napari_noise2self.engine.errors import OutOfMemoryError
 from napari_noise2self.engine.events import PredictionEvent
 from napari_noise2self.widgets.denoise import DenoiseWidget
+from napari_noise2self.widgets.layers import ResultLayer
 from napari_noise2self.widgets.session import State
 
 from .conftest import TIMEOUT, noisy, open_dock, result_of, session_of, train_until_told, training
@@ -101,6 +103,63 @@ def test_pause_and_resume(dock, engine, click, wait_for, qtbot):
     assert not engine.arguments["control"].paused
     assert session_of(dock).state is State.TRAINING
     engine.go.set()
+    wait_for(dock, State.DONE)
+
+
+def test_a_pause_that_comes_too_late_for_training_holds_the_denoising(
+    dock, engine, click, wait_for, qtbot
+):
+    def script(engine, image, *, axes, config, control, out):
+        yield training(10)
+        engine.go.wait(TIMEOUT / 1000)  # scoring: nothing is said
+        while control.paused:
+            control.wait_while_paused(0.05)
+            yield PredictionEvent(0.0, 1.0, 1.0, None)
+        out[...] = 2
+        return result_of(out)
+
+    engine.script = script
+    click(dock, "train")
+    wait_for(dock, State.TRAINING)
+    click(dock, "pause")
+    engine.go.set()
+    qtbot.waitUntil(lambda: session_of(dock).progress.fraction == 0.0, timeout=TIMEOUT)
+    assert session_of(dock).state is State.PAUSED
+    click(dock, "pause")
+    wait_for(dock, State.DONE)
+
+
+def test_a_failure_while_denoising_keeps_the_model_and_what_is_done(
+    dock, viewer, engine, click, wait_for
+):
+    def script(engine, image, *, axes, config, control, out):
+        yield training(10)
+        out[:32] = 2
+        result = result_of(out, complete=False)
+        return dataclasses.replace(result, error=OutOfMemoryError("The memory was not enough."))
+
+    engine.script = script
+    click(dock, "train")
+    wait_for(dock, State.DONE)
+    assert (viewer.layers["cells denoised"].data[:32] == 2).all()
+    text = dock.outcome.text.text()
+    assert "Part of the layer is not denoised. The memory was not enough." in text
+    assert dock.outcome.save.isEnabled()
+
+
+def test_an_unforeseen_error_at_the_end_leaves_the_dock_ready(
+    dock, engine, click, wait_for, monkeypatch
+):
+    def fails(*arguments):
+        raise ValueError("could not broadcast")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResultLayer, "complete", fails)
+        engine.go.set()
+        click(dock, "train")
+        wait_for(dock, State.FAILED)
+    assert "could not broadcast" in dock.outcome.text.text()
+    click(dock, "train")
     wait_for(dock, State.DONE)
 
 

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ from napari_noise2self.engine.trained import Trained
 FULL_AVERAGING_PIXELS = 2**23
 
 Progress = Callable[[Event], None]
+Answer = TypeVar("Answer")
 
 
 class Denoiser:
@@ -156,7 +157,7 @@ class Denoiser:
             False if it was stopped before the first step.
         """
         control = control or Control()
-        images = [_as_array(i) for i in (image if isinstance(image, list) else [image])]
+        images = [as_array(i) for i in (image if isinstance(image, list) else [image])]
         if not images:
             raise InputError("The list of images is empty: give at least one image.")
         layouts = [Layout.of(i.shape, axes, self.config.volume) for i in images]
@@ -169,11 +170,11 @@ class Denoiser:
         with engine_errors():
             began = time.monotonic()
             device = select_device(self.config.device)
-            data = prepare(list(zip(images, layouts, strict=True)))
+            data = prepare(list(zip(images, layouts, strict=True)), control)
+            if data is None:
+                return False
             for message in data.notices:
                 yield Notice(message)
-            if control.stopped:
-                return False
             ndim = layouts[0].ndim
             partition = self.config.resolved_partition(ndim)
             _check_partition(partition, data.blocks, layouts[0])
@@ -254,8 +255,8 @@ class Denoiser:
         denoised : ndarray of float32, shape of `image`
             A dask array, computed frame by frame, if `image` is one.
         """
-        array = _as_array(image)
-        if type(array).__module__.startswith("dask."):
+        array = as_array(image)
+        if is_dask(array):
             layout = Layout.of(array.shape, axes, self.config.volume)
             self._check(array, layout)
             chunks = {
@@ -267,12 +268,12 @@ class Denoiser:
 
             def predict_block(block: NDArray[Any]) -> NDArray[np.float32]:
                 part = Layout.of(block.shape, layout.axes, layout.volume)
-                return _exhaust(self._predict(block, part, output, averaging, Control(), None))[0]
+                return exhaust(self._predict(block, part, output, averaging, Control(), None))[0]
 
             return array.rechunk(chunks).map_blocks(
                 predict_block, dtype=np.float32, meta=np.empty((0,) * array.ndim, np.float32)
             )
-        return _exhaust(self.predict_events(array, axes, output), progress)[0]
+        return exhaust(self.predict_events(array, axes, output), progress)[0]
 
     def predict_events(
         self,
@@ -305,7 +306,7 @@ class Denoiser:
         complete : bool
             Whether every frame was denoised.
         """
-        image = _as_array(image)
+        image = as_array(image)
         layout = Layout.of(image.shape, axes, self.config.volume)
         return (
             yield from self._predict(
@@ -376,7 +377,7 @@ class Denoiser:
         score : float
             In squared grey values; smaller is better.
         """
-        image = _as_array(image)
+        image = as_array(image)
         layout = Layout.of(image.shape, axes, self.config.volume)
         trained = self._check(image, layout)
         with engine_errors():
@@ -486,18 +487,21 @@ class Denoiser:
         return denoiser
 
 
-def _exhaust(
-    events: Generator[PredictionEvent, None, tuple[NDArray[np.float32], bool]],
-    progress: Progress | None = None,
-) -> tuple[NDArray[np.float32], bool]:
+def exhaust(events: Generator[Event, None, Answer], progress: Progress | None = None) -> Answer:
+    """Run a generator of events to its end, and return what it returns."""
     while True:
         try:
             event = next(events)
         except StopIteration as stop:
-            result: tuple[NDArray[np.float32], bool] = stop.value
-            return result
+            answer: Answer = stop.value
+            return answer
         if progress is not None:
             progress(event)
+
+
+def is_dask(image: Any) -> bool:
+    """Whether an array is computed by dask."""
+    return type(image).__module__.startswith("dask.")
 
 
 def _check_network(network: nn.Module, channels: int, ndim: int) -> None:
@@ -515,7 +519,7 @@ def _check_network(network: nn.Module, channels: int, ndim: int) -> None:
         )
 
 
-def _as_array(image: Any) -> Any:
+def as_array(image: Any) -> Any:
     """What can be indexed lazily as it is; anything else as a numpy array."""
     if isinstance(image, torch.Tensor):
         return image.detach().cpu().numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Generator
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from napari_noise2self.engine.config import Device, Network, Output, TrainingConfig
+from napari_noise2self.engine.errors import Noise2SelfError
 from napari_noise2self.engine.events import Control, Event, Notice, TrainingEvent
 from napari_noise2self.engine.hardware import release_memory
 from napari_noise2self.engine.layout import Layout
-from napari_noise2self.engine.model import Denoiser, Progress
+from napari_noise2self.engine.model import Denoiser, Progress, as_array, exhaust, is_dask
 from napari_noise2self.engine.partition import Grid
 
 
@@ -31,15 +33,19 @@ class Result:
         Denoised, in the shape and the grey values of the source.
     denoiser : Denoiser
     complete : bool
-        False if it was stopped before every frame was denoised.
+        False if it ended before every frame was denoised; the others are NaN
+        or a preview.
     info : dict
         How it was made, ready for JSON.
+    error : Noise2SelfError, optional
+        Why it ended early, if it was not stopped.
     """
 
     image: NDArray[np.float32]
     denoiser: Denoiser
     complete: bool
     info: dict[str, Any]
+    error: Noise2SelfError | None = None
 
 
 def denoise_events(
@@ -86,30 +92,40 @@ def denoise_events(
     control = control or Control()
     began = time.monotonic()
     denoiser = Denoiser(config, network)
-    steps = 0
-    training = denoiser.train(image, axes, control=control, out=out)
-    trained = False
+    layout = Layout.of(np.shape(image), axes, denoiser.config.volume)
+    if out is None:
+        out = np.full(layout.shape, np.nan, np.float32)
+    error = None
     try:
-        while True:
-            event = next(training)
-            if isinstance(event, TrainingEvent):
-                steps = event.steps
-            yield event
-    except StopIteration as stop:
-        trained = stop.value
+        planned = 0
+        training = denoiser.train(image, axes, control=control, out=out)
+        with contextlib.closing(training):
+            while True:
+                try:
+                    event = next(training)
+                except StopIteration as stop:
+                    trained = stop.value
+                    break
+                if isinstance(event, TrainingEvent):
+                    planned = event.steps
+                yield event
+        if not trained:
+            return None
+        steps = denoiser.summary["steps"]
+        if control.stopped:
+            control.renew()
+        if steps < planned:
+            yield Notice(
+                f"Training was stopped after {steps} of {planned} steps; the image is denoised "
+                f"with what was learned."
+            )
+        try:
+            _, complete = yield from denoiser.predict_events(image, axes, control=control, out=out)
+        except Noise2SelfError as caught:
+            # What was learned, and the frames that are done, are worth keeping.
+            complete, error = False, caught
     finally:
-        training.close()
         release_memory()
-    if not trained:
-        return None
-    if control.stopped:
-        control.renew()
-        yield Notice(
-            f"Training was stopped after {denoiser.summary['steps']} of {steps} steps; the image "
-            f"is denoised with what was learned."
-        )
-    restored, complete = yield from denoiser.predict_events(image, axes, control=control, out=out)
-    layout = Layout.of(image.shape, axes, denoiser.config.volume)
     score = denoiser.summary["score"]
     info = {
         "version": version("napari-noise2self"),
@@ -121,7 +137,7 @@ def denoise_events(
         "complete": complete,
         "settings": denoiser.config.model_dump(mode="json"),
     }
-    return Result(restored, denoiser, complete, info)
+    return Result(out, denoiser, complete, info, error)
 
 
 def denoise(
@@ -192,5 +208,12 @@ def denoise(
         seed=seed,
         volume=volume,
     )
-    denoiser = Denoiser(config, custom).fit(image, axes, progress=progress)
-    return denoiser.predict(image, axes, progress=progress)
+    if is_dask(image):
+        # Its result is computed when it is asked for.
+        return Denoiser(config, custom).fit(image, axes, progress=progress).predict(image, axes)
+    events = denoise_events(as_array(image), axes=axes, config=config, network=custom)
+    result = exhaust(events, progress)
+    assert result is not None  # nobody can have stopped it
+    if result.error is not None:
+        raise result.error
+    return result.image

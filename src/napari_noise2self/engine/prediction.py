@@ -319,6 +319,8 @@ def predict_frames(
     if out is None:
         out = np.full(layout.shape, np.nan, np.float32)
     began = last = time.monotonic()
+    # At once, so that who listens knows which phase a stop would end.
+    yield _prediction_event(began, 0.0)
     # The frame in view first.
     order = sorted(range(layout.frames), key=lambda frame: frame != control.preview_frame)
     for number, frame in enumerate(order):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_noise2self.engine.errors import InputError
+from napari_noise2self.engine.events import Control
 from napari_noise2self.engine.layout import Layout
 
 # More than training ever draws on a CPU, and 256 MB as float32.
@@ -215,17 +216,21 @@ def _regions(layout: Layout, most: int) -> list[tuple[int, tuple[slice, ...]]]:
     return regions
 
 
-def prepare(images: Sequence[tuple[Any, Layout]]) -> TrainingData:
+def prepare(
+    images: Sequence[tuple[Any, Layout]], control: Control | None = None
+) -> TrainingData | None:
     """Read, clean and normalise what to train on.
 
     Parameters
     ----------
     images : sequence of (array, Layout)
         With the same number of channels and spatial axes.
+    control : Control, optional
 
     Returns
     -------
-    data : TrainingData
+    data : TrainingData or None
+        None if it was stopped.
 
     Raises
     ------
@@ -238,12 +243,16 @@ def prepare(images: Sequence[tuple[Any, Layout]]) -> TrainingData:
     for image, layout in images:
         check_image(image, layout)
         for frame, region in _regions(layout, most // layout.channels):
+            if control is not None and control.stopped:
+                return None
             values = layout.read(image, frame, region)
             missing, hot = find_bad(values)
             missing_count += int(missing.sum())
             hot_count += int(hot.sum())
             bad = missing | hot
             raw.append((fill_bad(values, bad), ~bad, tuple(part.start for part in region)))
+    if control is not None and control.stopped:
+        return None
     normalisation = _normalisation(raw)
     pixels = sum(layout.frames * math.prod(layout.spatial_shape) for _, layout in images)
     notices = []

@@ -93,7 +93,7 @@ class Controller:
             config = settings.config(has_z="Z" in source.axes)
             layout = Layout.of(source.data.shape, source.axes, config.volume)
             source.check_memory()
-        except Noise2SelfError as error:
+        except Exception as error:  # whatever it is, the button must not stay dead
             self._on_failed(error)
             return
         self._source, self._layout = source, layout
@@ -113,15 +113,17 @@ class Controller:
             self._job.control.stop()
 
     def pause(self) -> None:
-        """Let training wait."""
-        if self._job is not None and self.session.state is State.TRAINING:
+        """Let the work wait."""
+        pausable = (State.TRAINING, State.PREDICTING)
+        if self._job is not None and self.session.state in pausable:
             self.session.state = State.PAUSED
             self._job.control.pause()
 
     def resume(self) -> None:
-        """Let training go on."""
+        """Let the work go on."""
         if self._job is not None and self.session.state is State.PAUSED:
-            self.session.state = State.TRAINING
+            predicting = self._prediction_began
+            self.session.state = State.PREDICTING if predicting else State.TRAINING
             self._job.control.resume()
 
     def abandon(self) -> None:
@@ -187,7 +189,8 @@ class Controller:
         if not self._prediction_began:
             # Also out of STOPPING: that stop ended the training.
             self._prediction_began = True
-            self.session.state = State.PREDICTING
+            if self.session.state is not State.PAUSED:
+                self.session.state = State.PREDICTING
         self.session.progress = Progress(event.fraction, event.seconds_left)
 
     def _on_finished(self, result: Result | None) -> None:
@@ -199,9 +202,17 @@ class Controller:
             target.discard()
             self.session.end(State.IDLE, "Stopped before anything was learned.")
             return
-        target.complete(result.image, result.info)
+        try:
+            target.complete(result.image, result.info)
+        except Exception as error:  # whatever it is, the button must not stay dead
+            self._target = target
+            self._on_failed(error)
+            return
         outcome = Outcome(target.name, result.denoiser, result.info, result.complete)
         message = "" if result.complete else "Stopped: part of the layer is not denoised."
+        if result.error is not None:
+            message = f"Part of the layer is not denoised. {result.error}"
+            show_error(message)
         self.session.end(State.DONE, message, outcome)
 
     def _on_failed(self, error: Exception) -> None:
@@ -209,6 +220,8 @@ class Controller:
             self._target.discard()
         self._release()
         known = isinstance(error, Noise2SelfError)
+        if not known:
+            logger.error("unexpected error while denoising", exc_info=error)
         message = str(error) if known else f"{type(error).__name__}: {error}"
         self.session.end(State.FAILED, message)
         show_error(message)

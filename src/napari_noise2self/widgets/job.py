@@ -256,8 +256,6 @@ class Job:
         self.finished.emit(result)
 
     def _on_errored(self, error: Exception) -> None:
-        if not isinstance(error, Noise2SelfError):
-            logger.error("unexpected error while denoising", exc_info=error)
         self.failed.emit(error)
 
     def _on_warned(self, warning: tuple[Any, ...]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pint
 import psutil
 from napari.layers import Image
 
@@ -73,9 +74,18 @@ def layer_data(stack: Stack) -> LayerData:
         # A letter that stands for "unknown" would say nothing to the user.
         "axis_labels": [a.lower() if a in _LABELS else f"axis {i}" for i, a in enumerate(letters)],
         "scale": [size for size, _ in sizes],
-        "units": [unit or "pixel" for _, unit in sizes],
+        "units": [_known_unit(unit) for _, unit in sizes],
     }
     return stack.data, looks, "image"
+
+
+def _known_unit(unit: str | None) -> str:
+    """A unit that napari takes; files may hold any text."""
+    try:
+        pint.get_application_registry().parse_units(unit or "pixel")  # type: ignore[no-untyped-call]
+    except Exception:  # what it raises depends on the text
+        return "pixel"
+    return unit or "pixel"
 
 
 def axes_of(layer: Image) -> str:
@@ -120,6 +130,10 @@ class Source:
         One letter per axis of `data`.
     looks : dict
         What the result takes over, as arguments of `Image`.
+    contrast_range : tuple of float
+        Ends of the contrast slider.
+    alpha : array or None
+        The fourth sample of RGBA: opacity, nothing to denoise.
     """
 
     layer: Image
@@ -127,6 +141,8 @@ class Source:
     data: Any
     axes: str
     looks: dict[str, Any]
+    contrast_range: tuple[float, float]
+    alpha: Any
 
     @classmethod
     def of(cls, layer: Image | None) -> Source:
@@ -140,14 +156,19 @@ class Source:
         if layer is None:
             raise InputError("There is no image layer to denoise: open an image first.")
         data = layer.data[0] if layer.multiscale else layer.data
+        alpha = None
         if layer.rgb:
+            alpha = data[..., 3:] if data.shape[-1] > 3 else None
             data = data[..., :3]
         if data.ndim > 12:
             raise InputError(
                 f"The layer {layer.name!r} has {data.ndim} axes: at most 12 can be used."
             )
         looks = {name: getattr(layer, name) for name in _COPIED}
-        return cls(layer, layer.name, data, axes_of(layer), looks)
+        # A copy: the source's own would move both layers.
+        looks["affine"] = np.array(layer.affine.affine_matrix)
+        low, high = layer.contrast_limits_range
+        return cls(layer, layer.name, data, axes_of(layer), looks, (low, high), alpha)
 
     @property
     def result_bytes(self) -> int:
@@ -250,17 +271,17 @@ class ResultLayer:
             multiscale=False,
             **self._source.looks,
         )
+        self._layer.contrast_limits_range = self._source.contrast_range
         viewer.add_layer(self._layer)
 
     def _display_array(self, out: NDArray[np.float32]) -> NDArray[Any]:
         """`out` itself; for RGB, which napari shows by its type, an array of the source's type."""
         if not self._source.layer.rgb:
             return out
-        full = self._source.layer.data
-        full = full[0] if self._source.layer.multiscale else full
-        shown = np.zeros((*out.shape[:-1], full.shape[-1]), self._source.data.dtype)
-        # A fourth sample is opacity: nothing to denoise.
-        shown[..., 3:] = np.asarray(full[..., 3:])
+        alpha = self._source.alpha
+        shown = np.zeros((*out.shape[:-1], 3 if alpha is None else 4), self._source.data.dtype)
+        if alpha is not None:
+            shown[..., 3:] = np.asarray(alpha)
         return shown
 
     def _convert(self, out: NDArray[np.float32], frame: int) -> None:

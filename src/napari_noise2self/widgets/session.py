@@ -50,7 +50,7 @@ class State(Enum):
     @property
     def can_pause(self) -> bool:
         """Whether *Pause* or *Resume* has an effect."""
-        return self in (State.TRAINING, State.PAUSED)
+        return self in (State.TRAINING, State.PAUSED, State.PREDICTING)
 
 
 @dataclass
