@@ -1,11 +1,12 @@
-"""The main job with defaults only: quality, time and memory, from process start to file written.
+"""The main job with defaults only: time, memory and quality.
 
     python benchmarks/main_job.py [--seeds 5]
 
-Every image is denoised by `napari-noise2self denoise` in a process of its own.
-Beside it stand, on the same machine and in the same run, a Gaussian filter
-whose width was chosen with the truth, and non-local means with the noise
-estimated, as scikit-image ships it.
+Timed, from the start of a process of `napari-noise2self denoise` to its end, with its
+peak memory: two fields of FMD and an image of 2048 x 2048 pixels.  Then the quality on
+every pair with independent noise and every seed, by `napari_noise2self.denoise`.  Beside
+it stand a Gaussian filter whose width was chosen with the truth, and non-local means as
+scikit-image ships it, on the same machine and in the same run.
 """
 
 from __future__ import annotations
@@ -63,22 +64,21 @@ def best_gaussian(name: str, truth: np.ndarray, image: np.ndarray) -> float:
     return max(quality(name, truth, b) for b in blurred)
 
 
-def nonlocal_means(name: str, truth: np.ndarray, image: np.ndarray) -> tuple[float, float]:
-    began = time.perf_counter()
+def nonlocal_means(name: str, truth: np.ndarray, image: np.ndarray) -> float:
     values = image.astype(np.float32)
     # The noise from the median of the differences of diagonal neighbours.
     differences = values[1:, 1:] - values[1:, :-1] - values[:-1, 1:] + values[:-1, :-1]
     sigma = max(float(np.median(np.abs(differences))) / 1.349, 0.5)
     result = denoise_nl_means(values, h=0.8 * sigma, sigma=sigma, fast_mode=True)
-    return quality(name, truth, result), time.perf_counter() - began
+    return quality(name, truth, result)
 
 
-def real_pairs(seeds: int, folder: Path) -> list[dict]:
+def timed(seeds: int, folder: Path) -> list[dict]:
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         target = Path(temporary) / "denoised.tif"
-        for name, truth_name in INDEPENDENT_PAIRS.items():
-            image, truth = read(folder / name), read(folder / truth_name)
+        for name in list(INDEPENDENT_PAIRS)[:2]:
+            image, truth = read(folder / name), read(folder / INDEPENDENT_PAIRS[name])
             measured = []
             for seed in range(seeds):
                 _, seconds, memory = run(
@@ -86,25 +86,37 @@ def real_pairs(seeds: int, folder: Path) -> list[dict]:
                 )
                 measured.append((quality(name, truth, tifffile.imread(target)), seconds, memory))
             values, seconds, memory = np.array(measured).T
-            nlm, nlm_seconds = nonlocal_means(name, truth, image)
             rows.append(
                 {
                     "image": name,
-                    "metric": "PSNR 255" if name.startswith("fmd/") else "SI-PSNR",
                     "raw": quality(name, truth, image),
-                    "mean": float(values.mean()),
+                    "denoised": float(values.mean()),
                     "worst": float(values.min()),
                     "seconds": float(seconds.mean()),
                     "worst_seconds": float(seconds.max()),
                     "memory_gb": float(memory.max()),
-                    "gaussian_oracle": best_gaussian(name, truth, image),
-                    "nlm": nlm,
-                    "nlm_seconds": nlm_seconds,
                 }
             )
             print_table(rows[-1:])
-            sys.stdout.flush()
     return rows
+
+
+def real_pairs(seed: int, folder: Path, rows: dict[str, dict]) -> None:
+    """Denoise every pair with one more seed."""
+    for name, truth_name in INDEPENDENT_PAIRS.items():
+        image, truth = read(folder / name), read(folder / truth_name)
+        if name not in rows:
+            rows[name] = {
+                "image": name,
+                "metric": "PSNR 255" if name.startswith("fmd/") else "SI-PSNR",
+                "raw": quality(name, truth, image),
+                "gaussian_oracle": best_gaussian(name, truth, image),
+                "nlm": nonlocal_means(name, truth, image),
+                "values": [],
+            }
+        row = rows[name]
+        row["values"].append(quality(name, truth, n2s.denoise(image, seed=seed)))
+        row |= {"mean": float(np.mean(row["values"])), "worst": float(np.min(row["values"]))}
 
 
 def large_image() -> dict:
@@ -122,8 +134,10 @@ def large_image() -> dict:
         return {
             "image": "simulated cells 2048x2048 uint16",
             "raw": n2s.psnr(truth, noisy, data_range=peak),
-            "denoised": n2s.psnr(truth, tifffile.imread(target), data_range=peak),
+            "denoised": (denoised := n2s.psnr(truth, tifffile.imread(target), data_range=peak)),
+            "worst": denoised,
             "seconds": seconds,
+            "worst_seconds": seconds,
             "memory_gb": memory,
         }
 
@@ -132,8 +146,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
     arguments = parser.parse_args()
-    large = large_image()
-    print_table([large])
-    rows = real_pairs(arguments.seeds, data_folder())
-    print_table(rows)
-    write_result("main_job", rows, seeds=arguments.seeds, large_image=large)
+    folder = data_folder()
+    timings = [*timed(arguments.seeds, folder), large_image()]
+    print_table(timings)
+    rows: dict[str, dict] = {}
+    for seed in range(arguments.seeds):
+        real_pairs(seed, folder, rows)
+        # Written after every seed: a run that is cut off keeps the whole ones.
+        write_result("main_job", list(rows.values()), seeds=seed + 1, timed=timings)
+        table = [{k: v for k, v in row.items() if k != "values"} for row in rows.values()]
+        print_table(table)
