@@ -153,6 +153,7 @@ if __name__ == "__main__":
     for seed in range(arguments.seeds):
         real_pairs(seed, folder, rows)
         # Written after every seed: a run that is cut off keeps the whole ones.
-        write_result("main_job", list(rows.values()), seeds=seed + 1, timed=timings)
+        record = {"seeds": seed + 1, "timed_seeds": arguments.seeds, "timed": timings}
+        write_result("main_job", list(rows.values()), **record)
         table = [{k: v for k, v in row.items() if k != "values"} for row in rows.values()]
         print_table(table)
