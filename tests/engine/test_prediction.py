@@ -61,7 +61,7 @@ def hidden_cases(draw):
     shape += (draw(st.integers(9, 24)), draw(st.integers(9, 24)))
     extent = tuple(draw(st.sampled_from([1, 3])) for _ in range(ndim))
     partition = Grid(tuple(draw(st.integers(e + 1, e + 2)) for e in extent), extent)
-    subset = draw(st.integers(0, partition.subsets(ndim) - 1))
+    subset = draw(st.integers(0, partition.subset_count(ndim) - 1))
     seed = draw(st.integers(0, 2**16))
     frame = random_frame(*shape, seed=seed)
     mask = partition.labels(shape[1:]) == subset

@@ -14,11 +14,12 @@ from pydantic import (
 )
 
 from napari_noise2self.engine.errors import InputError
-from napari_noise2self.engine.partition import Grid
+from napari_noise2self.engine.partition import Grid, Partition, partition_from
 
 Output = Literal["auto", "single-pass", "j-invariant"]
 Network = Literal["unet", "dncnn", "custom"]
 Device = Literal["auto", "cuda", "mps", "cpu"]
+Replacement = Literal["mean", "median", "neighbor", "uniform", "zero"]
 
 
 class TrainingConfig(BaseModel):
@@ -29,11 +30,12 @@ class TrainingConfig(BaseModel):
 
     Parameters
     ----------
-    partition : Grid, optional
+    partition : Grid, RandomPartition or Checkerboard, optional
         The partition J; None takes a grid of width 4 (2 along Z).
-    replacement : {"mean"}
-        What hidden pixels are replaced with: the mean of their visible
-        neighbours.
+    replacement : {"mean", "median", "neighbor", "uniform", "zero"}
+        What hidden pixels are replaced with: the mean or the median of their
+        visible neighbours, one of these by chance, random values with the
+        mean and variance of the data, or the mean grey value.
     network : {"unet", "dncnn", "custom"}
         "custom" is set when a `torch.nn.Module` of the caller is trained.
     channels : int
@@ -69,10 +71,10 @@ class TrainingConfig(BaseModel):
         If a setting is unknown or out of range.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    partition: Grid | None = None
-    replacement: Literal["mean"] = "mean"
+    partition: Partition | None = None
+    replacement: Replacement = "mean"
     network: Network = "unet"
     channels: int = Field(default=16, ge=1, le=512)
     depth: int = Field(default=3, ge=1, le=6)
@@ -95,20 +97,13 @@ class TrainingConfig(BaseModel):
     @field_validator("partition", mode="before")
     @classmethod
     def _partition_from_json(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            settings = dict(value)
-            if settings.pop("kind", None) != "grid":
-                raise ValueError("expected a partition of kind 'grid'")
-            return Grid(**settings)
-        return value
+        return partition_from(value) if isinstance(value, dict) else value
 
     @field_serializer("partition")
-    def _partition_to_json(self, value: Grid | None) -> dict[str, Any] | None:
-        if value is None:
-            return None
-        return {"kind": "grid", "width": value.width, "extent": value.extent}
+    def _partition_to_json(self, value: Partition | None) -> dict[str, Any] | None:
+        return None if value is None else value.description()
 
-    def resolved_partition(self, ndim: int) -> Grid:
+    def resolved_partition(self, ndim: int) -> Partition:
         """The partition for `ndim` spatial axes, the automatic one if none is set."""
         if self.partition is not None:
             return self.partition
@@ -122,5 +117,5 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         known = ", ".join(TrainingConfig.model_fields)
         return f"There is no setting named {name!r}: use one of {known}."
-    reason = first["msg"].removeprefix("Value error, ")
+    reason = first["msg"].removeprefix("Value error, ").rstrip(".")
     return f"The setting {name!r} was {first['input']!r}: {reason[0].lower()}{reason[1:]}."

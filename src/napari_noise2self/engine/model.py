@@ -26,7 +26,7 @@ from napari_noise2self.engine.events import (
 from napari_noise2self.engine.hardware import engine_errors, place, select_device
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.model_file import not_a_model, read_model, write_model
-from napari_noise2self.engine.partition import Grid
+from napari_noise2self.engine.partition import Grid, Partition, RandomPartition, partition_from
 from napari_noise2self.engine.prediction import predict_frames
 from napari_noise2self.engine.preparation import (
     Block,
@@ -202,18 +202,21 @@ class Denoiser:
             )
             if not steps:
                 return False
-            self._trained = Trained(network, data.normalisation, partition, ndim, sampler.turn)
+            self._trained = Trained(
+                network,
+                data.normalisation,
+                partition,
+                self.config.replacement,
+                ndim,
+                sampler.turn,
+            )
             try:
                 score = self._trained.score_on(data.blocks)
             except OutOfMemoryError as error:
                 score = math.nan
                 yield Notice(f"The score could not be taken. {error}")
             self.summary = {
-                "partition": {
-                    "kind": "grid",
-                    "width": list(partition.widths(ndim)),
-                    "extent": list(partition.extents(ndim)),
-                },
+                "partition": partition.description(ndim),
                 "network": self.config.network,
                 "epochs": round(epochs, 4),
                 "steps": steps,
@@ -419,7 +422,7 @@ class Denoiser:
             raise InputError("The denoiser has not been trained: there is nothing to save.")
         description = {
             "config": self.config.model_dump(mode="json"),
-            "partition": {"width": trained.partition.width, "extent": trained.partition.extent},
+            "partition": trained.partition.description(),
             "ndim": trained.ndim,
             "turn": trained.turn,
             "normalisation": {
@@ -466,7 +469,8 @@ class Denoiser:
                 tuple(description["normalisation"]["offset"]),
                 tuple(description["normalisation"]["scale"]),
             )
-            partition = Grid(**description["partition"])
+            # Files of old name no kind: there were grids only.
+            partition = partition_from({"kind": "grid", **description["partition"]})
             ndim, turn = int(description["ndim"]), bool(description["turn"])
             summary = dict(description["summary"])
             if config.network == "custom" and network is None:
@@ -483,7 +487,9 @@ class Denoiser:
         denoiser = cls(config, network if config.network == "custom" else None)
         denoiser.summary = summary
         network = place(network, select_device(device), ndim).eval()
-        denoiser._trained = Trained(network, normalisation, partition, ndim, turn)
+        denoiser._trained = Trained(
+            network, normalisation, partition, config.replacement, ndim, turn
+        )
         return denoiser
 
 
@@ -528,7 +534,17 @@ def as_array(image: Any) -> Any:
     return np.asarray(image)
 
 
-def _check_partition(partition: Grid, blocks: Sequence[Block], layout: Layout) -> None:
+def _check_partition(partition: Partition, blocks: Sequence[Block], layout: Layout) -> None:
+    if isinstance(partition, RandomPartition):
+        pixels = max(math.prod(block.values.shape[1:]) for block in blocks)
+        # A subset of hardly any pixels could be absent, and neither be learned nor scored.
+        if partition.subsets > max(pixels // 16, 2):
+            raise InputError(
+                f"A random partition into {partition.subsets} subsets is too fine for {pixels} "
+                f"pixels: use at most {max(pixels // 16, 2)} subsets."
+            )
+    if not isinstance(partition, Grid):
+        return
     widths = partition.widths(layout.ndim)
     for block in blocks:
         for axis, size, width in zip(

@@ -20,7 +20,7 @@ from napari_noise2self.engine.events import Control, Event, Notice, TrainingEven
 from napari_noise2self.engine.hardware import release_memory
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.model import Denoiser, Progress, as_array, exhaust, is_dask
-from napari_noise2self.engine.partition import Grid
+from napari_noise2self.engine.partition import Partition
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def denoise(
     image: Any,
     *,
     axes: str | None = None,
-    partition: Grid | None = None,
+    partition: Partition | None = None,
     network: Network | nn.Module = "unet",
     epochs: float | None = None,
     output: Output = "auto",
@@ -166,7 +166,7 @@ def denoise(
         One letter per axis, such as "TCZYX"; C and S are channels, and every
         axis that is not spatial counts frames.  By default the last two axes
         are YX and leading ones are frames.
-    partition : Grid, optional
+    partition : Grid, RandomPartition or Checkerboard, optional
         The partition J; by default a grid of width 4.
     network : {"unet", "dncnn"} or torch.nn.Module
     epochs : float, optional

@@ -20,13 +20,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from napari_noise2self.engine.config import Replacement
 from napari_noise2self.engine.errors import OutOfMemoryError
 from napari_noise2self.engine.events import INTERVAL, Control, PredictionEvent
 from napari_noise2self.engine.hardware import is_out_of_memory
 from napari_noise2self.engine.layout import Layout
-from napari_noise2self.engine.masking import dilate, reflect_pad, replace_with_mean
+from napari_noise2self.engine.masking import masked_input, reflect_pad
 from napari_noise2self.engine.networks import pad_to_multiple
-from napari_noise2self.engine.partition import Grid
+from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.preparation import Frame, Normalisation
 
 # Reflected pixels around a frame: the network has seen crops end without them.
@@ -117,7 +118,7 @@ class Predictor:
     ----------
     network : Module
         In `eval` mode, on its device.
-    partition : Grid
+    partition : Partition
     device : torch.device
     turn : bool
         Whether the network has seen Y and X exchanged.
@@ -125,18 +126,21 @@ class Predictor:
         How many flips and rotations to average over, 1 to 8.
     dtype : torch.dtype, optional
         Type for mixed precision; float32 by default.
+    replacement : {"mean", "median", "neighbor", "uniform", "zero"}
+        What hidden pixels are replaced with, as in training.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        partition: Grid,
+        partition: Partition,
         device: torch.device,
         *,
         turn: bool = True,
         averaging: int = 1,
         dtype: torch.dtype | None = None,
         tile_pixels: int = TILE_PIXELS,
+        replacement: Replacement = "mean",
     ) -> None:
         self.network = network
         self.partition = partition
@@ -144,6 +148,7 @@ class Predictor:
         self.symmetries = symmetries(averaging, turn)
         self.dtype = dtype
         self.tile_pixels = tile_pixels
+        self.replacement = replacement
 
     def single_pass(self, frame: NDArray[np.float32]) -> Iterator[float | NDArray[np.float32]]:
         """Apply the network to the frame as it is.
@@ -179,7 +184,7 @@ class Predictor:
         """
         # Each subset under two symmetries: the average over all would take four times as long.
         chosen = self.symmetries[:2]
-        subsets = range(self.partition.subsets(frame.ndim - 1))
+        subsets = range(self.partition.subset_count(frame.ndim - 1))
         yield from self._run(frame, [(k, symmetry) for k in subsets for symmetry in chosen], valid)
 
     def subset(
@@ -225,11 +230,16 @@ class Predictor:
                 padded = _transform(reflect_pad(x, padding), symmetry)
             else:
                 goal = (labels == subset)[None, None]
-                extents = self.partition.extents(ndim)
-                hidden = dilate(goal, extents)
-                if invalid is not None:
-                    hidden = hidden | invalid
-                masked = replace_with_mean(x, hidden, extents)
+                # The same for every frame and in every process, so that results agree.
+                generator = torch.Generator(self.device).manual_seed(number)
+                masked = masked_input(
+                    x,
+                    goal,
+                    self.partition,
+                    self.replacement,
+                    invalid=invalid,
+                    generator=generator,
+                )
                 padded = _transform(reflect_pad(masked, padding), symmetry)
             out = torch.empty_like(padded)
             done = 0

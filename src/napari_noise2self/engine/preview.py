@@ -12,7 +12,7 @@ from torch import nn
 from napari_noise2self.engine.events import Control
 from napari_noise2self.engine.hardware import fast_dtype
 from napari_noise2self.engine.layout import Layout
-from napari_noise2self.engine.partition import Grid
+from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.prediction import Predictor
 from napari_noise2self.engine.preparation import Frame, Normalisation
 
@@ -25,7 +25,7 @@ class Preview:
         image: Any,
         layout: Layout,
         normalisation: Normalisation,
-        partition: Grid,
+        partition: Partition,
         device: torch.device,
         control: Control,
         out: NDArray[np.float32],

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from napari_noise2self.engine.config import TrainingConfig
-from napari_noise2self.engine.masking import dilate, replace_with_mean
-from napari_noise2self.engine.partition import Grid
+from napari_noise2self.engine.masking import masked_input, needs_generator
+from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.preparation import TrainingData
 
 # Crops end at multiples of this, which suits a UNet of depth 4.
@@ -35,7 +35,7 @@ class Sampler:
     def __init__(
         self,
         data: TrainingData,
-        partition: Grid,
+        partition: Partition,
         config: TrainingConfig,
         device: torch.device,
     ) -> None:
@@ -43,7 +43,8 @@ class Sampler:
         self.device = device
         self.ndim = data.blocks[0].values.ndim - 1
         self.extents = partition.extents(self.ndim)
-        self.subsets = partition.subsets(self.ndim)
+        self.replacement = config.replacement
+        self._generator = torch.Generator(device)
         self.values = [torch.from_numpy(b.values).to(device) for b in data.blocks]
         self.invalid = [
             None if b.valid.all() else torch.from_numpy(~b.valid).to(device) for b in data.blocks
@@ -116,16 +117,17 @@ class Sampler:
             goals.append(arranged(part == subset))
             covers.append(arranged((part == subset) | (part == -1 - subset)))
             if bad:
-                hole = torch.zeros_like(values[-1], dtype=torch.bool)
-                if invalid is not None:
-                    hole = arranged(invalid[(slice(None), *window)])
-                invalids.append(hole)
+                none = torch.zeros_like(values[-1], dtype=torch.bool)
+                invalids.append(
+                    none if invalid is None else arranged(invalid[(slice(None), *window)])
+                )
         clean, targets = torch.stack(values), torch.stack(goals)
-        hidden = dilate(torch.stack(covers), self.extents)
-        if bad:
-            invalid = torch.stack(invalids)
-            targets, hidden = targets & ~invalid, hidden | invalid
-        masked = replace_with_mean(clean, hidden, self.extents)
+        hole = torch.stack(invalids) if bad else None
+        if hole is not None:
+            targets = targets & ~hole
+        if needs_generator(self.replacement):
+            self._generator.manual_seed(int(rng.integers(2**63)))
+        masked = self._masked(clean, torch.stack(covers), hole)
         return masked, clean, targets.expand(clean.shape)
 
     def scoring_batches(self) -> list[tuple[Tensor, Tensor, Tensor]]:
@@ -145,11 +147,22 @@ class Sampler:
             labels = self.labels[number][region][None, None]
             clean = self.values[number][(slice(None), *region)][None]
             targets = labels == -1 - subset
-            hidden = dilate(targets | (labels == subset), self.extents)
-            invalid = self.invalid[number]
+            cover = targets | (labels == subset)
+            invalid, hole = self.invalid[number], None
             if invalid is not None:
                 hole = invalid[(slice(None), *region)][None]
-                targets, hidden = targets & ~hole, hidden | hole
-            masked = replace_with_mean(clean, hidden, self.extents)
+                targets = targets & ~hole
+            self._generator.manual_seed(int(i))
+            masked = self._masked(clean, cover, hole)
             batches.append((masked, clean, targets.expand(clean.shape)))
         return batches
+
+    def _masked(self, clean: Tensor, cover: Tensor, hole: Tensor | None) -> Tensor:
+        return masked_input(
+            clean,
+            cover,
+            self.partition,
+            self.replacement,
+            invalid=hole,
+            generator=self._generator,
+        )

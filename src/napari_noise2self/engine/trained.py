@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from napari_noise2self.engine.partition import Grid
+from napari_noise2self.engine.config import Replacement
+from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.prediction import Predictor
 from napari_noise2self.engine.preparation import Block, Normalisation
 from napari_noise2self.engine.scoring import held_out_errors
@@ -30,7 +31,9 @@ class Trained:
     network : Module
         In `eval` mode, on its device.
     normalisation : Normalisation
-    partition : Grid
+    partition : Partition
+    replacement : {"mean", "median", "neighbor", "uniform", "zero"}
+        What hidden pixels were replaced with.
     ndim : {2, 3}
     turn : bool
         Whether it was trained on crops with Y and X exchanged.
@@ -38,14 +41,22 @@ class Trained:
 
     network: nn.Module
     normalisation: Normalisation
-    partition: Grid
+    partition: Partition
+    replacement: Replacement
     ndim: int
     turn: bool
 
     def predictor(self, averaging: int = 1) -> Predictor:
         """What applies the network, averaged over so many flips and rotations."""
         device = next(self.network.parameters()).device
-        return Predictor(self.network, self.partition, device, turn=self.turn, averaging=averaging)
+        return Predictor(
+            self.network,
+            self.partition,
+            device,
+            turn=self.turn,
+            averaging=averaging,
+            replacement=self.replacement,
+        )
 
     def score_on(self, blocks: Sequence[Block]) -> float:
         """The score on blocks of an image, or on windows spread over them."""

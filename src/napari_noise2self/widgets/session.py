@@ -105,8 +105,7 @@ class Settings:
         if self.width is not None:
             partition = Grid(self.width, self.extent)
         elif self.extent > 1:
-            # Leave a row of visible pixels on every side of the hidden block.
-            partition = Grid(self.extent + 3, self.extent)
+            partition = Grid.for_extent(self.extent)
         return TrainingConfig(
             partition=partition,
             network=self.network,
