@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_noise2self.engine.config import TrainingConfig
     from napari_noise2self.engine.errors import Noise2SelfError
     from napari_noise2self.engine.model import Denoiser
+    from napari_noise2self.engine.noise import NoiseReport, estimate_noise
     from napari_noise2self.engine.partition import Grid
     from napari_noise2self.engine.pipeline import denoise
     from napari_noise2self.engine.scoring import psnr, scale_invariant_psnr, ssim
@@ -22,8 +23,10 @@ _HOMES = {
     "Denoiser": "engine.model",
     "Grid": "engine.partition",
     "Noise2SelfError": "engine.errors",
+    "NoiseReport": "engine.noise",
     "TrainingConfig": "engine.config",
     "denoise": "engine.pipeline",
+    "estimate_noise": "engine.noise",
     "psnr": "engine.scoring",
     "scale_invariant_psnr": "engine.scoring",
     "ssim": "engine.scoring",
@@ -33,8 +36,10 @@ __all__ = [
     "Denoiser",
     "Grid",
     "Noise2SelfError",
+    "NoiseReport",
     "TrainingConfig",
     "denoise",
+    "estimate_noise",
     "psnr",
     "scale_invariant_psnr",
     "ssim",
