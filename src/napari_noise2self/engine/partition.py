@@ -312,9 +312,10 @@ class RandomPartition(Partition):
     crowded: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        subsets = checked_number(self.subsets, "number of subsets", 2)
+        subsets = checked_number(self.subsets, "number of subsets", 2, 2**31 - 1)
+        seed = checked_number(self.seed, "seed of the partition", 0, 2**63 - 1)
         object.__setattr__(self, "subsets", subsets)
-        object.__setattr__(self, "seed", checked_number(self.seed, "seed of the partition", 0))
+        object.__setattr__(self, "seed", seed)
         object.__setattr__(self, "extent", checked(self.extent, "extent", 1, odd=True))
         self.extents(len(self.extent) if isinstance(self.extent, tuple) else 2)
 

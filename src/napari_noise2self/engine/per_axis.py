@@ -55,8 +55,8 @@ def checked(value: Any, what: str, minimum: int, *, odd: bool = False) -> PerAxi
     return plain if isinstance(value, (tuple, list)) else plain[0]
 
 
-def checked_number(value: Any, what: str, minimum: int) -> int:
-    """One integer of at least `minimum`, and small enough for 32 bits.
+def checked_number(value: Any, what: str, minimum: int, maximum: int) -> int:
+    """One integer from `minimum` to `maximum`.
 
     Raises
     ------
@@ -64,8 +64,8 @@ def checked_number(value: Any, what: str, minimum: int) -> int:
         If it is anything else.
     """
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or not minimum <= value < 2**31:
+    if not whole or not minimum <= value <= maximum:
         raise InputError(
-            f"The {what} was {value!r}: give one whole number from {minimum} to {2**31 - 1}."
+            f"The {what} was {value!r}: give one whole number from {minimum} to {maximum}."
         )
     return int(value)
