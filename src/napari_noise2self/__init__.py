@@ -13,33 +13,40 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_noise2self.engine.config import TrainingConfig
     from napari_noise2self.engine.errors import Noise2SelfError
+    from napari_noise2self.engine.invariance import j_invariant
     from napari_noise2self.engine.model import Denoiser
     from napari_noise2self.engine.noise import NoiseReport, estimate_noise
-    from napari_noise2self.engine.partition import Grid
+    from napari_noise2self.engine.partition import Checkerboard, Grid, RandomPartition
     from napari_noise2self.engine.pipeline import denoise
     from napari_noise2self.engine.scoring import psnr, scale_invariant_psnr, ssim
 
 _HOMES = {
+    "Checkerboard": "engine.partition",
     "Denoiser": "engine.model",
     "Grid": "engine.partition",
     "Noise2SelfError": "engine.errors",
     "NoiseReport": "engine.noise",
+    "RandomPartition": "engine.partition",
     "TrainingConfig": "engine.config",
     "denoise": "engine.pipeline",
     "estimate_noise": "engine.noise",
+    "j_invariant": "engine.invariance",
     "psnr": "engine.scoring",
     "scale_invariant_psnr": "engine.scoring",
     "ssim": "engine.scoring",
 }
 
 __all__ = [
+    "Checkerboard",
     "Denoiser",
     "Grid",
     "Noise2SelfError",
     "NoiseReport",
+    "RandomPartition",
     "TrainingConfig",
     "denoise",
     "estimate_noise",
+    "j_invariant",
     "psnr",
     "scale_invariant_psnr",
     "ssim",
