@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
-from napari_noise2self import Denoiser
+from napari_noise2self import Checkerboard, Denoiser, Grid, RandomPartition
 from napari_noise2self.cli import app
 from napari_noise2self.engine import pipeline
 from napari_noise2self.stacks.reading import read
@@ -78,6 +78,55 @@ def test_options_reach_the_engine(noisy, tmp_path, monkeypatch):
     assert seen["config"].partition.widths(2) == (6, 6)
     run("denoise", noisy, tmp_path / "out.tif")
     assert seen["config"].partition is None
+
+
+@pytest.mark.parametrize(
+    ("words", "partition"),
+    [
+        ("--partition grid", None),
+        ("--partition grid --grid 5", Grid(5)),
+        ("--extent 1", Grid(4)),
+        ("--extent 1x3", Grid((4, 6), (1, 3))),
+        ("--partition grid --grid 4x9 --extent 1x7", Grid((4, 9), (1, 7))),
+        ("--partition random", RandomPartition(25)),
+        ("--partition random --seed 9", RandomPartition(25, seed=9)),
+        ("--partition random --subsets 40 --extent 3x5", RandomPartition(40, (3, 5))),
+        ("--partition checkerboard", Checkerboard()),
+    ],
+)
+def test_the_options_of_a_partition_go_together(noisy, tmp_path, monkeypatch, words, partition):
+    seen = []
+
+    def spy(image, *, axes, config):
+        seen.append(config.partition)
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(pipeline, "denoise_events", spy)
+    run("denoise", noisy, tmp_path / "out.tif", *words.split())
+    assert seen == [partition]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--subsets 30", "--subsets does not go with a grid partition"),
+        ("--partition grid --subsets 30", "use --partition random"),
+        ("--partition random --grid 4", "--grid does not go with a random partition"),
+        ("--partition checkerboard --grid 4", "--grid does not go with a checkerboard"),
+        ("--partition checkerboard --extent 3", "use --partition grid or random"),
+        ("--partition random --subsets 1", "whole number from 2"),
+        ("--partition random --subsets 4 --extent 7", "use at least 22 subsets"),
+        ("--extent 2", "odd whole numbers"),
+        ("--partition stripes", "stripes"),
+    ],
+)
+def test_options_that_contradict_each_other_end_with_status_2(noisy, tmp_path, words, sentence):
+    result = run("denoise", noisy, tmp_path / "out.tif", *words.split())
+    assert (result.exit_code, result.stdout) == (2, "")
+    # The terminal folds long sentences into a frame.
+    assert sentence in " ".join(result.stderr.replace("│", " ").split())
+    assert [path.name for path in tmp_path.iterdir()] == ["noisy.tif"]
 
 
 def test_float32_and_the_model_on_request(noisy, tmp_path):

@@ -19,7 +19,7 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.config import TrainingConfig
-    from napari_noise2self.engine.partition import Grid
+    from napari_noise2self.engine.partition import Partition
     from napari_noise2self.engine.pipeline import Result
     from napari_noise2self.stacks.stack import Stack
 
@@ -62,6 +62,46 @@ Epochs = Annotated[
 ]
 Device = Annotated[Literal["auto", "cuda", "mps", "cpu"], typer.Option(help="Where to compute.")]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed and device: same result.")]
+Kind = Literal["grid", "random", "checkerboard"]
+PartitionKind = Annotated[
+    Kind | None,
+    typer.Option(
+        "--partition",
+        show_default="grid",
+        help="Which pixels are hidden together: regular lattices, pixels by chance, or one colour "
+        "of a checkerboard.",
+    ),
+]
+GridWidth = Annotated[
+    str | None,
+    typer.Option(
+        "--grid",
+        metavar="N",
+        callback=lambda text: text and _numbers(text),
+        show_default="automatic",
+        help="Grid width of the partition, or one per axis as in 2x4x4.",
+    ),
+]
+Subsets = Annotated[
+    int | None,
+    typer.Option(
+        "--subsets",
+        metavar="N",
+        show_default="25",
+        help="Number of subsets of a random partition: one in N pixels is hidden at a time.",
+    ),
+]
+Extent = Annotated[
+    str | None,
+    typer.Option(
+        "--extent",
+        metavar="N",
+        callback=lambda text: text and _numbers(text),
+        show_default="1",
+        help="Odd width of the block hidden around each target, against correlated noise: "
+        "1x3 hides three pixels along x.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
@@ -78,25 +118,10 @@ def denoise(
             metavar="OUT", help="Ends in .ome.tif for OME-TIFF, in .tif for an ImageJ hyperstack."
         ),
     ],
-    grid: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N",
-            callback=lambda text: text and _numbers(text),
-            show_default="automatic",
-            help="Grid width of the partition, or one per axis as in 2x4x4.",
-        ),
-    ] = None,
-    extent: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N",
-            callback=lambda text: text and _numbers(text),
-            show_default="1",
-            help="Odd width of the block hidden around each target, against correlated noise: "
-            "1x3 hides three pixels along x.",
-        ),
-    ] = None,
+    partition: PartitionKind = None,
+    grid: GridWidth = None,
+    subsets: Subsets = None,
+    extent: Extent = None,
     epochs: Epochs = "auto",
     network: Annotated[Literal["unet", "dncnn"], typer.Option(help="The network.")] = "unet",
     output: Annotated[
@@ -127,7 +152,7 @@ def denoise(
     """Train on the image IN and write it without its noise to OUT."""
     with _errors():
         config = _config(
-            partition=_partition(grid, extent),
+            partition=_partition(partition, grid, subsets, extent, seed),
             epochs=None if epochs == "auto" else float(epochs),
             network=network,
             output=output,
@@ -281,22 +306,43 @@ def _config(**settings: Any) -> TrainingConfig:
         raise typer.BadParameter(str(error)) from None
 
 
-def _partition(grid: str | None, extent: str | None) -> Grid | None:
-    if grid is None and extent is None:
-        return None
+def _partition(
+    kind: Kind | None, grid: str | None, subsets: int | None, extent: str | None, seed: int
+) -> Partition | None:
+    """The partition that the options ask for together; None is the automatic one."""
+    kind = kind or "grid"
+    for option, value, kinds in (
+        ("--grid", grid, ("grid",)),
+        ("--subsets", subsets, ("random",)),
+        ("--extent", extent, ("grid", "random")),
+    ):
+        if value is not None and kind not in kinds:
+            raise typer.BadParameter(
+                f"{option} does not go with a {kind} partition: leave it out, or use "
+                f"--partition {' or '.join(kinds)}."
+            )
     from napari_noise2self.engine.errors import InputError
-    from napari_noise2self.engine.partition import Grid
+    from napari_noise2self.engine.partition import Checkerboard, Grid, RandomPartition
 
-    given = {"width": grid, "extent": extent}
-    settings = {
-        name: tuple(map(int, text.split("x"))) if "x" in text else int(text)
-        for name, text in given.items()
-        if text is not None
-    }
+    width, block = _per_axis(grid), _per_axis(extent)
     try:
-        return Grid(**settings)
+        if kind == "checkerboard":
+            return Checkerboard()
+        if kind == "random":
+            return RandomPartition(
+                25 if subsets is None else subsets, 1 if block is None else block, seed
+            )
+        if width is not None:
+            return Grid(width, 1 if block is None else block)
+        return None if block is None else Grid.for_extent(block)
     except InputError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _per_axis(text: str | None) -> int | tuple[int, ...] | None:
+    if text is None:
+        return None
+    return tuple(map(int, text.split("x"))) if "x" in text else int(text)
 
 
 def _run(stack: Stack, config: TrainingConfig, quiet: bool) -> Result:
