@@ -60,7 +60,8 @@ class ChannelNoise:
     gain_error : float
         Its standard error.
     offset : float
-        Grey value of darkness, taken to be the darkest local mean.
+        Grey value of darkness, taken to be the darkest local mean; NaN where
+        what is dark was clipped.
     read_noise : float
         Standard deviation of the noise at `offset`.
     mean_variance : float
@@ -457,13 +458,18 @@ def _analyse(
     patches = patch_statistics(planes, side, signal, low, high, cleaned.zero)
     if patches is None:
         return None
-    bins = flat_bins(patches, _MOST_CLIPPED)
     if correlation is None:
-        correlation = measure_correlation(patches, bins)
+        correlation = measure_correlation(patches, flat_bins(patches, _MOST_CLIPPED))
+    # A line needs more points than a correlation, and each may be less certain.
+    bins = flat_bins(patches, _MOST_CLIPPED, size=20, fewest=8)
     (step_y, gain_y), (step_x, gain_x) = map(choose_step, correlation)
-    energy = immerkaer_energy(planes, side, (step_y, step_x))
+    energies = (
+        immerkaer_energy(planes, side, (step_y, step_x)),
+        immerkaer_energy(planes, side, (step_y, 0)),
+        immerkaer_energy(planes, side, (0, step_x)),
+    )
     level = measure_level(
-        patches, energy, gain_y * gain_x, bins, correlation, cleaned.limits, cleaned.step
+        patches, energies, (gain_y, gain_x), bins, correlation, cleaned.limits, cleaned.step
     )
     return _Analysis(level, correlation, float(np.mean(patches.unevenness)))
 
@@ -512,11 +518,13 @@ def _channel(sample: _Sample, number: int, layout: Layout) -> ChannelNoise:
     if level is None:
         return _unknown(layout, correlation, **shares)
     line = level.line.scaled(cleaned.unit)
+    # What is dark was cut away: nothing is left to see the read noise by.
+    dark = cleaned.clipped[0] <= _MOST_CLIPPED
     return ChannelNoise(
         gain=line.slope,
         gain_error=line.slope_error,
-        offset=line.darkest,
-        read_noise=math.sqrt(float(line.unclipped(line.darkest))),
+        offset=line.darkest if dark else math.nan,
+        read_noise=math.sqrt(float(line.unclipped(line.darkest))) if dark else math.nan,
         mean_variance=level.mean_variance * cleaned.unit**2,
         variance_error=level.relative_error,
         correlation=correlation,

@@ -42,9 +42,9 @@ _MOST_SCATTER_BESIDE = 2.5
 _MOST_SPREAD = 0.15
 _FEWEST_QUIET = 0.4
 # Patches per bin, the share of them that counts as flat, and the fewest of those.
-_BIN = 64
+BIN = 64
 _FLAT_SHARE = 0.4
-_FEWEST = 12
+FEWEST = 12
 _MOST_BINS = 32
 
 
@@ -76,7 +76,9 @@ class AxisCorrelation:
     noise_alone: bool = False
 
 
-def flat_bins(patches: Patches, most_clipped: float) -> list[NDArray[np.intp]]:
+def flat_bins(
+    patches: Patches, most_clipped: float, size: int = BIN, fewest: int = FEWEST
+) -> list[NDArray[np.intp]]:
     """The flattest patches of every bin of patches with like means.
 
     Parameters
@@ -84,16 +86,20 @@ def flat_bins(patches: Patches, most_clipped: float) -> list[NDArray[np.intp]]:
     patches : Patches
     most_clipped : float
         Patches with a larger share of clipped pixels are left out.
+    size : int
+        Patches per bin, more where there are very many.
+    fewest : int
+        Flat patches that a bin has at least.
     """
     energy = patches.products[0][0] + patches.products[1][0]
     usable = np.flatnonzero((energy > 0) & (patches.low + patches.high <= most_clipped))
-    if usable.size < _FEWEST:
+    if usable.size < FEWEST:
         return []
     order = usable[np.argsort(patches.mean[usable], kind="stable")]
-    count = min(max(round(usable.size / _BIN), 1), _MOST_BINS)
+    count = min(max(round(usable.size / size), 1), _MOST_BINS)
     bins = []
     for group in np.array_split(order, count):
-        keep = max(round(_FLAT_SHARE * group.size), min(_FEWEST, group.size))
+        keep = max(round(_FLAT_SHARE * group.size), min(fewest, group.size))
         bins.append(group[np.argsort(patches.unevenness[group], kind="stable")[:keep]])
     return bins
 

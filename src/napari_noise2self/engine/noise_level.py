@@ -28,11 +28,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 from scipy.stats import trim_mean
 
-from napari_noise2self.engine.noise_correlation import AxisCorrelation
+from napari_noise2self.engine.noise_correlation import NEGLIGIBLE, AxisCorrelation
 from napari_noise2self.engine.noise_statistics import Floats, Patches, block_means, patch_region
 
 # A difference must keep at least this share of the variance of the noise.
-_LEAST_GAIN = 0.5
+_LEAST_GAIN = 0.75
 _STEPS = (1, 2, 3, 4, 5, 6, 8)
 # Clipped shares from which the noise before clipping can be inferred.
 _INFERABLE = (0.01, 0.6)
@@ -156,10 +156,12 @@ def choose_step(axis: AxisCorrelation) -> tuple[int, float]:
 def immerkaer(planes: NDArray[np.float32], steps: tuple[int, int]) -> NDArray[np.float32]:
     """Second differences of planes (n, y, x) along both axes, of those steps.
 
-    White noise keeps its variance.
+    White noise keeps its variance; along an axis of step 0 nothing is done.
     """
     values = planes
     for axis, step in zip((1, 2), steps, strict=True):
+        if step == 0:
+            continue
         around = [(step, step) if a == axis else (0, 0) for a in range(3)]
         padded = np.moveaxis(np.pad(values, around, mode="reflect"), axis, 0)
         size = values.shape[axis]
@@ -198,8 +200,8 @@ class Level:
 
 def measure_level(
     patches: Patches,
-    energy: Floats,
-    gain: float,
+    energies: tuple[Floats, Floats, Floats],
+    gains: tuple[float, float],
     bins: Sequence[NDArray[np.intp]],
     correlation: tuple[AxisCorrelation, AxisCorrelation],
     limits: Limits,
@@ -210,10 +212,10 @@ def measure_level(
     Parameters
     ----------
     patches : Patches
-    energy : ndarray
-        From `immerkaer_energy`.
-    gain : float
-        Share of the variance of the noise in `energy`.
+    energies : tuple of ndarray
+        From `immerkaer_energy`: differences along both axes, along y, along x.
+    gains : tuple of float
+        Share of the variance of the noise that differences along y and x keep.
     bins : sequence of ndarray
         From `flat_bins`.
     correlation : tuple of AxisCorrelation
@@ -232,21 +234,19 @@ def measure_level(
     for axis in correlation:
         if axis.correlated:
             dependence *= 1 + 2 * float(np.sum(np.square(axis.rho)))
-    single = [difference_gain(axis.rho if axis.correlated else (), 1) for axis in correlation]
-    # Where both are small, a ratio of variances says nothing.
-    comparable = min(single) > 0.3
+    energy = energies[0] / (gains[0] * gains[1])
+    rough = 0.5 * (energies[1] / gains[0] + energies[2] / gains[1])
     rows = []
     for index in bins:
         mean = float(patches.mean[index].mean())
-        value = float(trim_mean(energy[index], 0.2)) / gain
-        rough = [float(trim_mean(patches.products[a][0][index], 0.2)) / single[a] for a in (0, 1)]
+        value = float(trim_mean(energy[index], 0.2))
+        structure = max(float(trim_mean(rough[index], 0.2)) / max(value, 1e-300) - 1, 0.0)
         fourth = sum(
             float(patches.fourth[a][index].sum() / (patches.products[a][0][index] ** 2).sum())
             for a in (0, 1)
         )
         kurtosis = max(fourth / 2 - 3, 0.0)
         statistical = math.sqrt((2 + kurtosis) * dependence / (index.size * patches.side**2))
-        structure = max(sum(rough) / 2 / max(value, 1e-300) - 1, 0.0) if comparable else 0.3
         clipped = float(patches.low[index].mean()), float(patches.high[index].mean())
         weight = 1.0
         for share, limit, sign in (
@@ -267,7 +267,8 @@ def measure_level(
     mean, value, statistical, structure, weight = np.array(rows).T
     if not weight.any() or not (value > 0).any():
         return None
-    usable = (weight > 0) & (value > 0)
+    usable = np.flatnonzero((weight > 0) & (value > 0))
+    usable = usable[np.argsort(mean[usable], kind="stable")]
     mean, value, statistical, structure = (v[usable] for v in (mean, value, statistical, structure))
     relative = np.hypot(np.maximum(statistical, 0.01), 0.5 * structure)
     slope, intercept, covariance = _fit(mean, value, relative)
@@ -282,18 +283,13 @@ def measure_level(
     centre = float(patches.mean.mean())
     form = np.array([centre, 1.0])
     random = math.sqrt(max(float(form @ covariance @ form), 0.0)) / average
-    share = (
-        np.histogram(
-            patches.mean, bins=np.append(-np.inf, np.append((mean[1:] + mean[:-1]) / 2, np.inf))
-        )[0]
-        if mean.size > 1
-        else np.ones(1)
-    )
-    share = share * np.maximum(line.unclipped(mean), 1e-300)
-    share = share / share.sum()
-    misfit = float(
-        np.sqrt(np.sum(share * (value / np.maximum(line.unclipped(mean), 1e-300) - 1) ** 2))
-    )
+    # How far the bins are from the line, each with the variance of the patches it stands for.
+    edges = np.concatenate([[-np.inf], (mean[1:] + mean[:-1]) / 2, [np.inf]])
+    fitted = np.maximum(line.unclipped(mean), 1e-6 * average)
+    share = np.histogram(patches.mean, bins=edges)[0] * fitted
+    share /= share.sum()
+    distance = np.clip(value / fitted - 1, -1, 10)
+    misfit = math.sqrt(float(np.sum(share * distance**2)))
     evidence = {
         "random": random,
         "structure": float(np.sum(share * structure)),
@@ -302,18 +298,35 @@ def measure_level(
             (patches.low * (limits.low is not None)).mean()
             + (patches.high * (limits.high is not None)).mean()
         ),
-        "quantised": step**2 / 12 / average,
+        "quantised": min(step**2 / 12 / average, 0.25),
+        "correlation": max(
+            (
+                axis.rho[0] + axis.error[0]
+                for axis in correlation
+                if axis.rho and not axis.correlated
+            ),
+            default=0.0,
+        ),
+        "kept": gains[0] * gains[1],
+        "recognised": float(any(axis.correlated for axis in correlation)),
     }
     return Level(line, average, _relative_error(evidence), evidence)
 
 
 def _relative_error(evidence: dict[str, float]) -> float:
-    """How far off the mean variance may be, one standard error.
+    """How far off the mean variance may be: one standard error, relative.
 
-    Beside chance: half of the variance that the less thorough differences
-    find more (structure), half of the misfit of the line, and what rounding
-    and clipping took part in.
+    Beside chance: half of the variance that differences along one axis find
+    more than those along both (structure), half of the misfit of the line, and
+    what rounding and clipping took part in.  A correlation that was not taken
+    for that of noise is that of structure; structure has a correlation of about
+    0.4, and so two and a half times its share of the variance is expected.
+    Much of it leaves the variance unknown, for it may be that of the noise.
+    Correlation that is divided out is itself an estimate.
     """
+    if evidence["correlation"] > 2 * NEGLIGIBLE:
+        return math.inf
+    divided = 1 - min(evidence["kept"], 1.0)
     parts = (
         0.02,
         evidence["random"],
@@ -321,6 +334,9 @@ def _relative_error(evidence: dict[str, float]) -> float:
         0.5 * evidence["misfit"],
         evidence["quantised"],
         0.5 * evidence["clipped"],
+        1.5 * max(evidence["correlation"], 0.0),
+        0.1 * evidence["recognised"],
+        0.25 * divided,
     )
     return math.sqrt(sum(part**2 for part in parts))
 
