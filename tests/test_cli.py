@@ -274,3 +274,33 @@ def test_info_describes_images_that_cannot_be_denoised(tmp_path, pixel):
     np.save(tmp_path / "a.npy", np.full((4, 4), pixel))
     facts = json.loads(run("info", tmp_path / "a.npy", "--json").stdout)
     assert facts["shape"] == [4, 4]
+
+
+def test_noise_says_what_it_is_and_how_to_denoise_it(noisy):
+    result = run("noise", noisy)
+    assert result.exit_code == 0, result.output
+    for word in ("gain", "offset", "read noise", "along y", "along x", "suggestion", "--grid 4"):
+        assert word in result.stdout
+    assert run("noise", noisy, "--volume", "--axes", "ZYX").stdout.count("along") == 3
+
+
+def test_noise_as_json_is_one_object(noisy):
+    result = run("noise", noisy, "--json")
+    report = json.loads(result.stdout)
+    assert report["axes"] == "TYX"
+    assert report["correlated"] is False
+    assert report["suggestion"]["partition"] == {"kind": "grid", "width": 4, "extent": 1}
+    assert len(report["suggestion"]["reasons"]) == 3
+    (channel,) = report["channels"]
+    assert channel["mean_variance"] == pytest.approx(read(noisy).data.mean(), rel=0.2)
+
+
+def test_noise_of_what_has_none_is_unknown(tmp_path):
+    path = tmp_path / "flat.npy"
+    np.save(path, np.zeros((64, 64), np.float32))
+    result = run("noise", path)
+    assert result.exit_code == 0, result.output
+    assert "unknown" in result.stdout
+    assert json.loads(run("noise", path, "--json").stdout)["variance_error"] is None
+    np.save(path, np.zeros((64, 64), bool))
+    assert run("noise", path).exit_code == 1

@@ -185,6 +185,20 @@ class NoiseReport:
             return np.full(np.shape(signal), np.nan)
         return line.variance(signal)
 
+    def lags(self, channel: int = 0) -> list[tuple[float, ...]]:
+        """The correlation at 1, 2, … pixels along each spatial axis; empty where there is none.
+
+        Parameters
+        ----------
+        channel : int
+
+        Returns
+        -------
+        lags : list of tuple of float, one per axis of `spatial_axes`
+        """
+        axes = (self.channels[channel].correlation[letter] for letter in self.spatial_axes)
+        return [axis.rho if axis.correlated else () for axis in axes]
+
     def to_json(self) -> dict[str, Any]:
         """The report as numbers, strings, lists and mappings; NaN becomes None."""
         suggestion = self.suggestion
@@ -485,7 +499,9 @@ def _channel(sample: _Sample, number: int, layout: Layout) -> ChannelNoise:
     fixed: float | None = None
     if sample.in_time and cleaned.runs[0].shape[0] > 1:
         temporal = _temporal(cleaned)
-        # What moves doubles in a difference; what stays is gone.
+        # What moves doubles in a difference; what stays is gone.  But a fixed pattern is
+        # noise as well, and so is what an average of frames before has made alike: where
+        # the image itself tells much more variance for sure, that counts.
         if (
             temporal is not None
             and temporal.level is not None
@@ -494,7 +510,10 @@ def _channel(sample: _Sample, number: int, layout: Layout) -> ChannelNoise:
                 or analysis.level is None
                 or (
                     temporal.unevenness < 0.5 * analysis.unevenness
-                    and temporal.level.mean_variance > 0.3 * analysis.level.mean_variance
+                    and (
+                        not _white_alone(analysis.correlation)
+                        or temporal.level.mean_variance > 0.5 * analysis.level.mean_variance
+                    )
                 )
             )
         ):
@@ -521,7 +540,7 @@ def _channel(sample: _Sample, number: int, layout: Layout) -> ChannelNoise:
     # What is dark was cut away: nothing is left to see the read noise by.
     dark = cleaned.clipped[0] <= _MOST_CLIPPED
     return ChannelNoise(
-        gain=line.slope,
+        gain=line.slope if math.isfinite(line.slope_error) else math.nan,
         gain_error=line.slope_error,
         offset=line.darkest if dark else math.nan,
         read_noise=math.sqrt(float(line.unclipped(line.darkest))) if dark else math.nan,
@@ -596,12 +615,14 @@ def _fixed_pattern(cleaned: _Cleaned, noise: _Analysis) -> float | None:
     )
     if above <= 3 * error:
         return 0.0 if error < expected else None
-    if not all(
-        axis.noise_alone and axis.rho and axis.rho[0] < NEGLIGIBLE / 2
-        for axis in analysis.correlation
-    ):
-        return None
-    return math.sqrt(above)
+    return math.sqrt(above) if _white_alone(analysis.correlation) else None
+
+
+def _white_alone(correlation: tuple[AxisCorrelation, AxisCorrelation]) -> bool:
+    """Whether an image shows white noise without structure."""
+    return all(
+        axis.noise_alone and axis.rho and axis.rho[0] < NEGLIGIBLE / 2 for axis in correlation
+    )
 
 
 def _between_planes(cleaned: _Cleaned, analysis: _Analysis) -> AxisCorrelation:

@@ -91,7 +91,7 @@ def flat_bins(
     fewest : int
         Flat patches that a bin has at least.
     """
-    energy = patches.products[0][0] + patches.products[1][0]
+    energy = np.minimum(patches.products[0][0], patches.products[1][0])
     usable = np.flatnonzero((energy > 0) & (patches.low + patches.high <= most_clipped))
     if usable.size < FEWEST:
         return []

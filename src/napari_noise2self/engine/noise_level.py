@@ -26,7 +26,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
-from scipy.stats import trim_mean
 
 from napari_noise2self.engine.noise_correlation import NEGLIGIBLE, AxisCorrelation
 from napari_noise2self.engine.noise_statistics import Floats, Patches, block_means, patch_region
@@ -61,7 +60,7 @@ class Line:
     slope, intercept : float
         ``variance = slope * signal + intercept``.
     slope_error : float
-        Standard error of the slope.
+        Standard error of the slope; NaN where it could not be measured and is 0.
     limits : Limits
         What lies beyond was clipped, and varies less.
     """
@@ -198,6 +197,13 @@ class Level:
     evidence: dict[str, float]
 
 
+def _middle_mean(values: Floats) -> float:
+    """The mean without the lowest and the highest fifth."""
+    ordered = np.sort(values)
+    cut = ordered.size // 5
+    return float(ordered[cut : ordered.size - cut].mean())
+
+
 def measure_level(
     patches: Patches,
     energies: tuple[Floats, Floats, Floats],
@@ -239,12 +245,12 @@ def measure_level(
     rows = []
     for index in bins:
         mean = float(patches.mean[index].mean())
-        value = float(trim_mean(energy[index], 0.2))
-        structure = max(float(trim_mean(rough[index], 0.2)) / max(value, 1e-300) - 1, 0.0)
-        fourth = sum(
-            float(patches.fourth[a][index].sum() / (patches.products[a][0][index] ** 2).sum())
-            for a in (0, 1)
-        )
+        value = _middle_mean(energy[index])
+        structure = max(_middle_mean(rough[index]) / max(value, 1e-300) - 1, 0.0)
+        fourth = 0.0
+        for product, powers in zip(patches.products, patches.fourth, strict=True):
+            squares = float((product[0][index] ** 2).sum())
+            fourth += float(powers[index].sum()) / squares if squares > 0 else 3.0
         kurtosis = max(fourth / 2 - 3, 0.0)
         statistical = math.sqrt((2 + kurtosis) * dependence / (index.size * patches.side**2))
         clipped = float(patches.low[index].mean()), float(patches.high[index].mean())
@@ -273,9 +279,9 @@ def measure_level(
     relative = np.hypot(np.maximum(statistical, 0.01), 0.5 * structure)
     slope, intercept, covariance = _fit(mean, value, relative)
     darkest = float(mean.min())
-    line = Line(
-        slope, intercept, math.sqrt(max(covariance[0, 0], 0.0)), darkest, float(mean.max()), limits
-    )
+    # One level of brightness says nothing about the slope.
+    slope_error = math.sqrt(max(covariance[0, 0], 0.0)) if mean.size >= 3 else math.nan
+    line = Line(slope, intercept, slope_error, darkest, float(mean.max()), limits)
     variances = line.variance(patches.mean)
     average = float(variances.mean())
     if not average > 0:
