@@ -341,7 +341,7 @@ def _relative_error(evidence: dict[str, float]) -> float:
         evidence["quantised"],
         0.5 * evidence["clipped"],
         1.5 * max(evidence["correlation"], 0.0),
-        0.1 * evidence["recognised"],
+        0.15 * evidence["recognised"],
         0.25 * divided,
     )
     return math.sqrt(sum(part**2 for part in parts))
