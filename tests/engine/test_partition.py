@@ -16,7 +16,6 @@ from napari_noise2self import (
     RandomPartition,
     TrainingConfig,
 )
-from napari_noise2self.engine.model_file import read_model, write_model
 
 shapes = st.lists(st.integers(1, 17), min_size=2, max_size=3).map(tuple)
 KINDS = [Grid((4, 6), (1, 3)), RandomPartition(30, (1, 3), seed=5), Checkerboard()]
@@ -250,16 +249,6 @@ def test_a_model_file_keeps_its_partition_and_replacement(noisy, quick, tmp_path
         loaded.predict(noisy, output="j-invariant"), denoiser.predict(noisy, output="j-invariant")
     )
     assert loaded.score(noisy) == denoiser.score(noisy)
-
-
-def test_a_model_file_of_a_grid_without_its_kind_is_read(noisy, quick, tmp_path):
-    config = quick.model_copy(update={"partition": Grid(5)})
-    Denoiser(config).fit(noisy).save(tmp_path / "new.safetensors")
-    weights, description = read_model(tmp_path / "new.safetensors")
-    del description["partition"]["kind"]
-    write_model(tmp_path / "old.safetensors", weights, description)
-    old, new = (Denoiser.load(tmp_path / f"{name}.safetensors") for name in ("old", "new"))
-    assert old.score(noisy) == new.score(noisy)
 
 
 @pytest.mark.parametrize("partition", KINDS)

@@ -14,9 +14,9 @@ from pydantic import (
 )
 
 from napari_noise2self.engine.errors import InputError
-from napari_noise2self.engine.partition import Grid, Partition, partition_from
+from napari_noise2self.engine.partition import Partition, partition_from
 
-Output = Literal["auto", "single-pass", "j-invariant"]
+Output = Literal["auto", "single-pass", "j-invariant", "mixed"]
 Network = Literal["unet", "dncnn", "custom"]
 Device = Literal["auto", "cuda", "mps", "cpu"]
 Replacement = Literal["mean", "median", "neighbor", "uniform", "zero"]
@@ -31,7 +31,8 @@ class TrainingConfig(BaseModel):
     Parameters
     ----------
     partition : Grid, RandomPartition or Checkerboard, optional
-        The partition J; None takes a grid of width 4 (2 along Z).
+        The partition J; None takes a grid of width 4 (2 along Z), or what suits
+        the noise where it is correlated.
     replacement : {"mean", "median", "neighbor", "uniform", "zero"}
         What hidden pixels are replaced with: the mean or the median of their
         visible neighbours, one of these by chance, random values with the
@@ -45,7 +46,7 @@ class TrainingConfig(BaseModel):
     epochs : float, optional
         Length of the training; one epoch draws as many targets as the data
         has pixels.  None plans it from the data and the device.
-    output : {"auto", "single-pass", "j-invariant"}
+    output : {"auto", "single-pass", "j-invariant", "mixed"}
         What `predict` returns by default.
     device : {"auto", "cuda", "mps", "cpu"}
     seed : int
@@ -102,13 +103,6 @@ class TrainingConfig(BaseModel):
     @field_serializer("partition")
     def _partition_to_json(self, value: Partition | None) -> dict[str, Any] | None:
         return None if value is None else value.description()
-
-    def resolved_partition(self, ndim: int) -> Partition:
-        """The partition for `ndim` spatial axes, the automatic one if none is set."""
-        if self.partition is not None:
-            return self.partition
-        # Z is sampled coarsely and thin: a width of 2 keeps enough targets per step.
-        return Grid((2, 4, 4)) if ndim == 3 else Grid(4)
 
 
 def _sentence(error: ValidationError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, TypeVar, get_args
 
 import numpy as np
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from napari_noise2self.engine import networks, training
+from napari_noise2self.engine.checks import check_network, check_partition
 from napari_noise2self.engine.config import Output, TrainingConfig
-from napari_noise2self.engine.errors import InputError, ModelFileError, OutOfMemoryError
+from napari_noise2self.engine.errors import InputError, OutOfMemoryError
 from napari_noise2self.engine.events import (
     Control,
     Event,
@@ -25,19 +26,25 @@ from napari_noise2self.engine.events import (
 )
 from napari_noise2self.engine.hardware import engine_errors, place, select_device
 from napari_noise2self.engine.layout import Layout
-from napari_noise2self.engine.model_file import not_a_model, read_model, write_model
-from napari_noise2self.engine.partition import Grid, Partition, RandomPartition, partition_from
+from napari_noise2self.engine.model_file import load_trained, save_trained
+from napari_noise2self.engine.noise import estimate_noise
 from napari_noise2self.engine.prediction import predict_frames
 from napari_noise2self.engine.preparation import (
-    Block,
     Frame,
-    Normalisation,
     check_image,
     prepare,
 )
 from napari_noise2self.engine.preview import Preview
 from napari_noise2self.engine.sampling import Sampler
-from napari_noise2self.engine.trained import Trained
+from napari_noise2self.engine.scoring import Score
+from napari_noise2self.engine.sure import Risk
+from napari_noise2self.engine.trained import (
+    Trained,
+    best_output,
+    notice_of_correlation,
+    risk_of_output,
+    scoring_pieces,
+)
 
 # Up to this size a prediction is averaged over all flips and rotations.
 FULL_AVERAGING_PIXELS = 2**23
@@ -176,16 +183,20 @@ class Denoiser:
             for message in data.notices:
                 yield Notice(message)
             ndim = layouts[0].ndim
-            partition = self.config.resolved_partition(ndim)
-            _check_partition(partition, data.blocks, layouts[0])
+            noise = estimate_noise(images[0], axes, volume=self.config.volume)
+            partition = self.config.partition or noise.suggestion.partition
+            notice = notice_of_correlation(noise, partition, self.config.partition is None)
+            if notice is not None:
+                yield Notice(notice)
+            check_partition(partition, data.blocks, layouts[0])
             network = self._custom
             if network is None:
                 network = networks.build(self.config, layouts[0].channels, ndim, self.config.seed)
             network = place(network, device, ndim)
-            sampler = Sampler(data, partition, self.config, device)
+            sampler = Sampler(data, partition, self.config, device, noise)
             length = training.plan(self.config, data.pixels, sampler, device)
             if self._custom is not None:
-                _check_network(network, layouts[0].channels, ndim)
+                check_network(network, layouts[0].channels, ndim)
             preview = None
             if out is not None and len(images) == 1:
                 preview = Preview(
@@ -209,11 +220,16 @@ class Denoiser:
                 self.config.replacement,
                 ndim,
                 sampler.turn,
+                noise,
+                best_output(sampler),
             )
             try:
-                score = self._trained.score_on(data.blocks)
+                pieces = scoring_pieces(data.blocks, ndim)
+                positions = self._trained.held_out_positions(pieces, self._averaging(layouts[0]))
+                self._trained = self._trained.with_mixing(positions)
+                score = self._trained.score(positions)
             except OutOfMemoryError as error:
-                score = math.nan
+                score = Score.unknown()
                 yield Notice(f"The score could not be taken. {error}")
             self.summary = {
                 "partition": partition.description(ndim),
@@ -221,7 +237,9 @@ class Denoiser:
                 "epochs": round(epochs, 4),
                 "steps": steps,
                 "device": device.type,
-                "score": score,
+                "score": score.loss,
+                "quality": score.to_json(),
+                "noise": {"correlated": noise.correlated, "extent": list(noise.extent)},
                 "seconds": round(time.monotonic() - began, 3),
             }
         return True
@@ -244,12 +262,15 @@ class Denoiser:
             numpy or dask, with the channels of the training image.
         axes : str, optional
             As for `fit`.
-        output : {"auto", "single-pass", "j-invariant"}
+        output : {"auto", "single-pass", "j-invariant", "mixed"}
             "single-pass" is the network on the untouched image; "j-invariant"
-            predicts every pixel without looking at it; "auto" takes the
-            single pass where the partition hides single pixels, and the
-            J-invariant output where it hides blocks, because the noise is
-            then correlated and the single pass would keep some of it.
+            predicts every pixel without looking at it; "mixed" adds to that
+            the share of the pixel itself that makes the error smallest, for
+            which the noise has to be known.  "auto" takes the single pass,
+            unless the partition hides blocks and the network could not learn
+            what the correlated noise looks like: then the single pass would
+            keep some of it, and the mixed output is taken, or the
+            J-invariant one where the noise is not known.
         progress : callable, optional
             Called with every event.
 
@@ -334,14 +355,12 @@ class Denoiser:
         out: NDArray[np.float32] | None,
     ) -> Generator[PredictionEvent, None, tuple[NDArray[np.float32], bool]]:
         trained = self._check(image, layout)
-        kind = self.resolved_output(output)
+        kind = self._usable_output(trained, output)
         with engine_errors():
             predictor = trained.predictor(averaging)
 
             def apply(frame: Frame) -> Iterator[float | NDArray[np.float32]]:
-                if kind == "single-pass":
-                    return predictor.single_pass(frame.values)
-                return predictor.j_invariant(frame.values, frame.valid)
+                return trained.output(kind, predictor, frame)
 
             return (
                 yield from predict_frames(apply, image, layout, trained.normalisation, control, out)
@@ -357,38 +376,73 @@ class Denoiser:
             output = self.config.output
         if output != "auto":
             return output
-        trained = self._trained
-        if trained is None or set(trained.partition.extents(trained.ndim)) == {1}:
-            return "single-pass"
-        return "j-invariant"
+        return "single-pass" if self._trained is None else self._trained.best_output
 
-    def score(self, image: Any, axes: str | None = None) -> float:
-        """The self-supervised score on an image.
-
-        It is the mean squared error of the J-invariant prediction at the
-        held-out positions, which were never targets: for noise that is
-        independent between pixels, its true mean squared error plus the
-        variance of the noise (Proposition 1 of the paper).
+    def score(
+        self,
+        image: Any,
+        axes: str | None = None,
+        *,
+        method: str = "self-supervised",
+        output: Output = "auto",
+    ) -> Score | Risk:
+        """How good a result is, without ground truth.
 
         Parameters
         ----------
         image, axes
             As for `predict`.
+        method : {"self-supervised", "sure"}
+            "self-supervised" is the mean squared difference between the
+            J-invariant prediction and the image at the held-out positions,
+            which were never targets.  For noise that is independent between
+            what is hidden and what is seen, it is the true mean squared error
+            plus the variance of the noise (Proposition 1 of the paper).
+
+            "sure" estimates the error of any output, also of those that see
+            the pixel (Stein's unbiased risk estimate).  It has to know the
+            noise, and it does not know that the network was trained on this
+            very image: its error is then underestimated.
+        output : str
+            The output that "sure" judges.
 
         Returns
         -------
-        score : float
-            In squared grey values; smaller is better.
+        score : Score or Risk
+            Both are numbers, too: ``float(score)`` is in squared grey values,
+            smaller is better.
+
+        Raises
+        ------
+        InputError
+            If the method is unknown, or "sure" is asked for where the noise
+            is not known or is clipped.
         """
         image = as_array(image)
         layout = Layout.of(image.shape, axes, self.config.volume)
         trained = self._check(image, layout)
+        if method not in ("self-supervised", "sure"):
+            raise InputError(f"The method was {method!r}: use self-supervised or sure.")
         with engine_errors():
+            if method == "sure":
+                noise = estimate_noise(image, layout.axes, volume=layout.volume)
+                kind = self._usable_output(trained, output)
+                return risk_of_output(trained, image, layout, noise, kind, self._averaging(layout))
             frames = (
                 Frame.of(image, layout, trained.normalisation, number)
                 for number in range(layout.frames)
             )
-            return trained.score((frame.values, frame.valid, None) for frame in frames)
+            pieces = ((frame.values, frame.valid, None) for frame in frames)
+            return trained.score(trained.held_out_positions(pieces, self._averaging(layout)))
+
+    def _usable_output(self, trained: Trained, output: Output) -> str:
+        kind = self.resolved_output(output)
+        if kind == "mixed" and trained.mixing is None:
+            raise InputError(
+                "The mixed output was asked for, but the noise of the training image could not be "
+                "told: use the output 'j-invariant' or 'auto'."
+            )
+        return kind
 
     def _check(self, image: Any, layout: Layout) -> Trained:
         if self._trained is None:
@@ -420,18 +474,7 @@ class Denoiser:
         trained = self._trained
         if trained is None:
             raise InputError("The denoiser has not been trained: there is nothing to save.")
-        description = {
-            "config": self.config.model_dump(mode="json"),
-            "partition": trained.partition.description(),
-            "ndim": trained.ndim,
-            "turn": trained.turn,
-            "normalisation": {
-                "offset": trained.normalisation.offset,
-                "scale": trained.normalisation.scale,
-            },
-            "summary": self.summary,
-        }
-        write_model(path, trained.network.state_dict(), description)
+        save_trained(path, trained, self.config, self.summary)
 
     @classmethod
     def load(
@@ -462,34 +505,9 @@ class Denoiser:
         DeviceError
             If the device is missing.
         """
-        weights, description = read_model(path)
-        try:
-            config = TrainingConfig(**{**description["config"], "device": device})
-            normalisation = Normalisation(
-                tuple(description["normalisation"]["offset"]),
-                tuple(description["normalisation"]["scale"]),
-            )
-            # Files of old name no kind: there were grids only.
-            partition = partition_from({"kind": "grid", **description["partition"]})
-            ndim, turn = int(description["ndim"]), bool(description["turn"])
-            summary = dict(description["summary"])
-            if config.network == "custom" and network is None:
-                raise ModelFileError(
-                    f"The model {path} was trained with a network of its author's: pass it as "
-                    f"`network`."
-                )
-            if config.network != "custom":
-                network = networks.build(config, len(normalisation.offset), ndim, config.seed)
-            assert network is not None
-            network.load_state_dict(weights)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise not_a_model(path, error) from error
-        denoiser = cls(config, network if config.network == "custom" else None)
-        denoiser.summary = summary
-        network = place(network, select_device(device), ndim).eval()
-        denoiser._trained = Trained(
-            network, normalisation, partition, config.replacement, ndim, turn
-        )
+        trained, config, summary = load_trained(path, device, network)
+        denoiser = cls(config, trained.network if config.network == "custom" else None)
+        denoiser.summary, denoiser._trained = summary, trained
         return denoiser
 
 
@@ -510,21 +528,6 @@ def is_dask(image: Any) -> bool:
     return type(image).__module__.startswith("dask.")
 
 
-def _check_network(network: nn.Module, channels: int, ndim: int) -> None:
-    """Refuse a network that does not return what it was given, before it is trained."""
-    device = next(network.parameters()).device
-    image = torch.zeros(1, channels, *[32] * ndim, device=device)
-    was_training = network.training
-    with torch.inference_mode():
-        shape = tuple(network.eval()(image).shape)
-    network.train(was_training)
-    if shape != tuple(image.shape):
-        raise InputError(
-            f"The network turns a tensor of shape {tuple(image.shape)} into one of {shape}: it "
-            f"must return the shape it is given."
-        )
-
-
 def as_array(image: Any) -> Any:
     """What can be indexed lazily as it is; anything else as a numpy array."""
     if isinstance(image, torch.Tensor):
@@ -532,30 +535,3 @@ def as_array(image: Any) -> Any:
     if hasattr(image, "shape") and hasattr(image, "dtype") and hasattr(image, "__getitem__"):
         return image
     return np.asarray(image)
-
-
-def _check_partition(partition: Partition, blocks: Sequence[Block], layout: Layout) -> None:
-    if isinstance(partition, RandomPartition):
-        pixels = max(math.prod(block.values.shape[1:]) for block in blocks)
-        # A subset of hardly any pixels could be absent, and neither be learned nor scored.
-        if partition.subsets > max(pixels // 16, 2):
-            raise InputError(
-                f"A random partition into {partition.subsets} subsets is too fine for {pixels} "
-                f"pixels: use at most {max(pixels // 16, 2)} subsets."
-            )
-    if not isinstance(partition, Grid):
-        return
-    widths = partition.widths(layout.ndim)
-    for block in blocks:
-        for axis, size, width in zip(
-            layout.spatial_axes, block.values.shape[1:], widths, strict=True
-        ):
-            if size < width:
-                raise InputError(
-                    f"The grid width {width} is too large for {size} pixels along {axis}: "
-                    + (
-                        "denoise slice by slice instead."
-                        if size < 2
-                        else f"use a width of at most {size} there."
-                    )
-                )

@@ -25,17 +25,17 @@ def _conv(ndim: int, inputs: int, outputs: int, *, kernel: int = 3, bias: bool =
     return layer(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
 
 
-def _double(ndim: int, inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        _conv(ndim, inputs, outputs),
-        nn.LeakyReLU(0.1, inplace=True),
-        _conv(ndim, outputs, outputs),
-        nn.LeakyReLU(0.1, inplace=True),
-    )
+def _layer(ndim: int, inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(_conv(ndim, inputs, outputs), nn.LeakyReLU(0.1, inplace=True))
 
 
 class UNet(nn.Module):
-    """An encoder and a decoder with skips, without normalisation layers.
+    """What a UNet without normalisation layers adds to a blurred image.
+
+    The output is the image, blurred by two 5x5 means (σ = 2 pixels), plus
+    what an encoder and a decoder with skips make of it.  So the grey values
+    of wide areas are right from the start, and only what blurring destroys
+    has to be learned; the pixel's own noise hardly passes the blur.
 
     Without normalisation every output depends on a bounded neighbourhood
     only, so the network can be tiled exactly and is J-invariant exactly.
@@ -43,7 +43,7 @@ class UNet(nn.Module):
     Parameters
     ----------
     inputs, outputs : int
-        Channels of the image.
+        Channels of the image, the same number.
     ndim : {2, 3}
         Spatial axes.  Z is never halved: stacks are thin and coarse in Z.
     channels : int
@@ -62,24 +62,30 @@ class UNet(nn.Module):
         super().__init__()
         widths = [channels * 2**level for level in range(depth + 1)]
         self.factor = (1, 2, 2)[-ndim:]
+        # One convolution per level: as good as two in twice the time.
         self.encoder = nn.ModuleList(
-            _double(ndim, before, width) for before, width in itertools.pairwise([inputs, *widths])
+            _layer(ndim, before, width) for before, width in itertools.pairwise([inputs, *widths])
+        )
+        # Features are halved in number before they are doubled in size: that is cheaper.
+        self.project = nn.ModuleList(
+            _conv(ndim, widths[level + 1], widths[level], kernel=1)
+            for level in reversed(range(depth))
         )
         self.decoder = nn.ModuleList(
-            _double(ndim, widths[level] + widths[level + 1], widths[level])
-            for level in reversed(range(depth))
+            _layer(ndim, 2 * widths[level], widths[level]) for level in reversed(range(depth))
         )
         self.head = _conv(ndim, channels, outputs, kernel=1)
         self.multiple = tuple(f**depth for f in self.factor)
-        # Two convolutions reach 2 pixels of their level; halving and doubling add one each.
+        # Two convolutions reach 1 pixel of their level each; halving and doubling add one each.
         scale = [2**level for level in range(depth)]
         self.halo = tuple(
-            4 * depth + 2 if f == 1 else 6 * sum(scale) + 2 * 2**depth for f in self.factor
+            2 * depth + 1 if f == 1 else 4 * sum(scale) + 2**depth for f in self.factor
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, inputs, [Z,] Y, X) to (batch, outputs, [Z,] Y, X), of any size."""
         shape = x.shape[2:]
+        blurred = _blur(x)
         x = pad_to_multiple(x, self.multiple)
         skips: list[Tensor] = []
         for level, block in enumerate(self.encoder):
@@ -87,12 +93,25 @@ class UNet(nn.Module):
                 skips.append(x)
                 x = _halve(x, self.factor)
             x = block(x)
-        for block in self.decoder:
+        for project, block in zip(self.project, self.decoder, strict=True):
+            x = project(x)
             x = F.interpolate(x, scale_factor=[float(f) for f in self.factor], mode="nearest")
             x = block(torch.cat([x, skips.pop()], dim=1))
-        x = self.head(x)
+        with torch.autocast(x.device.type, enabled=False):
+            # In full precision: half of it would leave steps in smooth areas.
+            x = self.head(x.to(blurred.dtype))
         window: tuple[Any, ...] = (..., *(slice(n) for n in shape))
-        return x[window]
+        return blurred + x[window]
+
+
+def _blur(x: Tensor) -> Tensor:
+    """Two means over 5x5 pixels in Y and X, over fewer at the border."""
+    for _ in range(2):
+        if x.ndim == 5:
+            x = F.avg_pool3d(x, (1, 5, 5), 1, (0, 2, 2), count_include_pad=False)
+        else:
+            x = F.avg_pool2d(x, 5, 1, 2, count_include_pad=False)
+    return x
 
 
 def _halve(x: Tensor, factor: Sequence[int]) -> Tensor:
@@ -184,4 +203,8 @@ def build(config: TrainingConfig, channels: int, ndim: int, seed: int) -> nn.Mod
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
             module.reset_parameters()
+    if isinstance(network, UNet):
+        # It starts close to the blurred image.
+        with torch.no_grad():
+            next(network.head.parameters()).mul_(0.1)
     return network

@@ -68,7 +68,7 @@ class Patches:
     @property
     def lags(self) -> int:
         """The largest lag measured."""
-        return self.products[0].shape[0] - 1
+        return int(self.products[0].shape[0]) - 1
 
 
 def patch_side(shape: tuple[int, int], planes: int) -> int:

@@ -182,10 +182,8 @@ class Predictor:
         fraction or result
             As `single_pass`.
         """
-        # Each subset under two symmetries: the average over all would take four times as long.
-        chosen = self.symmetries[:2]
         subsets = range(self.partition.subset_count(frame.ndim - 1))
-        yield from self._run(frame, [(k, symmetry) for k in subsets for symmetry in chosen], valid)
+        yield from self._run(frame, [p for k in subsets for p in self._passes(k)], valid)
 
     def subset(
         self,
@@ -198,14 +196,18 @@ class Predictor:
 
         `origin` is where the frame starts in the coordinates of the partition.
         """
-        *_, result = self._run(frame, [(subset, IDENTITY)], valid, origin)
+        *_, result = self._run(frame, self._passes(subset), valid, origin)
         assert isinstance(result, np.ndarray)
         return result
+
+    def _passes(self, subset: int) -> list[tuple[int, Symmetry]]:
+        # Each subset under two symmetries: the average over all would take four times as long.
+        return [(subset, symmetry) for symmetry in self.symmetries[:2]]
 
     def _run(
         self,
         frame: NDArray[np.float32],
-        passes: Sequence[tuple[int | None, Symmetry]],
+        passes: Sequence[tuple[int | None, Symmetry] | tuple[int, Symmetry]],
         valid: NDArray[np.bool_] | None = None,
         origin: Sequence[int] | None = None,
     ) -> Iterator[float | NDArray[np.float32]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -11,8 +11,10 @@ from torch import Tensor
 
 from napari_noise2self.engine.config import TrainingConfig
 from napari_noise2self.engine.masking import masked_input, needs_generator
+from napari_noise2self.engine.noise import NoiseReport
 from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.preparation import TrainingData
+from napari_noise2self.engine.recorruption import Recorruption, can_recorrupt
 
 # Crops end at multiples of this, which suits a UNet of depth 4.
 CROP_STEP = 16
@@ -23,6 +25,17 @@ CROP_DEPTH = 8
 # In which windows the score is taken, and on how many pixels.
 SCORE_WINDOW = {2: (128, 128), 3: (8, 64, 64)}
 SCORE_PIXELS = 2**17
+
+
+def _arrangement(turned: bool, rng: np.random.Generator) -> Callable[[Tensor], Tensor]:
+    """A flip of a crop, by chance, after an exchange of Y and X if it is `turned`."""
+    axes = [axis for axis in (-1, -2) if rng.integers(2)]
+
+    def arranged(x: Tensor) -> Tensor:
+        x = x.transpose(-1, -2) if turned else x
+        return x.flip(axes) if axes else x
+
+    return arranged
 
 
 class Sampler:
@@ -38,6 +51,7 @@ class Sampler:
         partition: Partition,
         config: TrainingConfig,
         device: torch.device,
+        noise: NoiseReport | None = None,
     ) -> None:
         self.partition = partition
         self.device = device
@@ -49,6 +63,7 @@ class Sampler:
         self.invalid = [
             None if b.valid.all() else torch.from_numpy(~b.valid).to(device) for b in data.blocks
         ]
+        self._bad = any(invalid is not None for invalid in self.invalid)
         self.labels = []
         open_subsets: set[int] = set()
         held_out_count = 0
@@ -72,6 +87,12 @@ class Sampler:
         self.batch_size = min(max(affordable, 1), config.batch_size)
         share = 1 - held_out_count / float(sizes.sum())
         self.targets_per_crop = crop_pixels * share / len(self.open_subsets)
+        self.noise_known = noise is not None and noise.known
+        self.recorruption = None
+        if noise is not None and can_recorrupt(noise, partition):
+            self.recorruption = Recorruption(
+                data.blocks, data.normalisation, noise, self.crop, device, config.seed
+            )
 
     def _crop(self, wanted: int, shortest: Sequence[int]) -> tuple[list[int], bool]:
         """The shape of the crops, and whether Y and X may be exchanged in them."""
@@ -84,6 +105,10 @@ class Sampler:
         depth = [min(shortest[0], CROP_DEPTH)] if self.ndim == 3 else []
         return [*depth, y, x], alike and y == x
 
+    def masked_crops(self, size: int) -> int:
+        """How many of the `size` crops of a step are masked; the others are pairs."""
+        return size - size // 2 if self.recorruption else size
+
     def batch(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Masked crops, the crops as they are, and where the targets lie.
 
@@ -95,40 +120,69 @@ class Sampler:
         values: list[Tensor] = []
         covers: list[Tensor] = []
         goals: list[Tensor] = []
-        invalids: list[Tensor] = []
+        holes: list[Tensor] = []
         turned = self.turn and bool(rng.integers(2))
-        bad = any(invalid is not None for invalid in self.invalid)
         for _ in range(size):
-            number = int(rng.choice(len(self.values), p=self.weights))
-            labels, invalid = self.labels[number], self.invalid[number]
-            starts = [
-                int(rng.integers(n - c + 1)) for n, c in zip(labels.shape, self.crop, strict=True)
-            ]
-            window = tuple(slice(s, s + c) for s, c in zip(starts, self.crop, strict=True))
+            number, window = self._place(rng)
             subset = self.open_subsets[int(rng.integers(len(self.open_subsets)))]
-            part = labels[window][None]
-            axes = [axis for axis in (-1, -2) if rng.integers(2)]
-
-            def arranged(x: Tensor, axes: list[int] = axes) -> Tensor:
-                x = x.transpose(-1, -2) if turned else x
-                return x.flip(axes) if axes else x
-
+            part = self.labels[number][window][None]
+            arranged = _arrangement(turned, rng)
             values.append(arranged(self.values[number][(slice(None), *window)]))
             goals.append(arranged(part == subset))
             covers.append(arranged((part == subset) | (part == -1 - subset)))
-            if bad:
-                none = torch.zeros_like(values[-1], dtype=torch.bool)
-                invalids.append(
-                    none if invalid is None else arranged(invalid[(slice(None), *window)])
-                )
+            if self._bad:
+                holes.append(arranged(self._hole(number, window)))
         clean, targets = torch.stack(values), torch.stack(goals)
-        hole = torch.stack(invalids) if bad else None
+        hole = torch.stack(holes) if self._bad else None
         if hole is not None:
             targets = targets & ~hole
         if needs_generator(self.replacement):
             self._generator.manual_seed(int(rng.integers(2**63)))
         masked = self._masked(clean, torch.stack(covers), hole)
         return masked, clean, targets.expand(clean.shape)
+
+    def pairs(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Two versions of crops with independent noise, and where to compare them.
+
+        Held-out positions are not compared: they stay unknown to training.
+
+        Returns
+        -------
+        inputs, goals : Tensor, shape (size, channels, [Z,] Y, X)
+        targets : Tensor of bool, same shape
+        """
+        assert self.recorruption is not None
+        inputs: list[Tensor] = []
+        goals: list[Tensor] = []
+        places: list[Tensor] = []
+        turned = self.turn and bool(rng.integers(2))
+        for _ in range(size):
+            number, window = self._place(rng)
+            crop = self.values[number][(slice(None), *window)]
+            arranged = _arrangement(turned, rng)
+            one, other = self.recorruption.pair(crop, number, window, rng)
+            inputs.append(arranged(one))
+            goals.append(arranged(other))
+            allowed = (self.labels[number][window] >= 0)[None]
+            if self._bad:
+                allowed = allowed & ~self._hole(number, window)
+            places.append(arranged(allowed))
+        stacked = torch.stack(inputs)
+        return stacked, torch.stack(goals), torch.stack(places).expand(stacked.shape)
+
+    def _place(self, rng: np.random.Generator) -> tuple[int, tuple[slice, ...]]:
+        """A block, and where to cut a crop from it."""
+        number = int(rng.choice(len(self.values), p=self.weights))
+        shape = self.labels[number].shape
+        starts = [int(rng.integers(n - c + 1)) for n, c in zip(shape, self.crop, strict=True)]
+        return number, tuple(slice(s, s + c) for s, c in zip(starts, self.crop, strict=True))
+
+    def _hole(self, number: int, window: tuple[slice, ...]) -> Tensor:
+        invalid = self.invalid[number]
+        region = (slice(None), *window)
+        if invalid is None:
+            return torch.zeros_like(self.values[number][region], dtype=torch.bool)
+        return invalid[region]
 
     def scoring_batches(self) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Fixed windows spread over the data, with the held-out positions as targets."""

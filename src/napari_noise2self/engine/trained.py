@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from napari_noise2self.engine.config import Replacement
+from napari_noise2self.engine.errors import InputError
+from napari_noise2self.engine.hardware import fast_dtype
+from napari_noise2self.engine.layout import Layout
+from napari_noise2self.engine.mixing import Mixing
+from napari_noise2self.engine.noise import NoiseReport
 from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.prediction import Predictor
-from napari_noise2self.engine.preparation import Block, Normalisation
-from napari_noise2self.engine.scoring import held_out_errors
+from napari_noise2self.engine.preparation import Block, Frame, Normalisation
+from napari_noise2self.engine.sampling import Sampler
+from napari_noise2self.engine.scoring import HeldOut, Score, held_out, self_supervised_score
+from napari_noise2self.engine.sure import Risk, sure
 
 # The score after training is taken on as many pixels of the data as this, at most.
 FINAL_SCORE_PIXELS = 2**22
+# Stein's estimate is refused where more pixels than this are clipped.
+MOST_CLIPPED = 0.01
 SCORE_SHAPES = {2: (512, 512), 3: (32, 128, 128)}
+
+# Values of a piece of an image, which of them are valid, and its origin.
+Piece = tuple[NDArray[np.float32], NDArray[np.bool_], Sequence[int] | None]
 
 
 @dataclass(frozen=True)
@@ -32,11 +46,17 @@ class Trained:
         In `eval` mode, on its device.
     normalisation : Normalisation
     partition : Partition
-    replacement : {"mean", "median", "neighbor", "uniform", "zero"}
+    replacement : str
         What hidden pixels were replaced with.
     ndim : {2, 3}
     turn : bool
         Whether it was trained on crops with Y and X exchanged.
+    noise : NoiseReport
+        The noise of the image it was trained on.
+    best_output : str
+        What the output "auto" stands for.
+    mixing : Mixing, optional
+        The shares of the mixed output; None where the noise is not known.
     """
 
     network: nn.Module
@@ -45,43 +65,172 @@ class Trained:
     replacement: Replacement
     ndim: int
     turn: bool
+    noise: NoiseReport
+    best_output: str
+    mixing: Mixing | None = None
 
-    def predictor(self, averaging: int = 1) -> Predictor:
-        """What applies the network, averaged over so many flips and rotations."""
+    def predictor(self, averaging: int = 1, *, exact: bool = False) -> Predictor:
+        """What applies the network, averaged over so many flips and rotations.
+
+        In the fast precision of the device, or in full precision if `exact`.
+        """
         device = next(self.network.parameters()).device
         return Predictor(
             self.network,
             self.partition,
             device,
+            replacement=self.replacement,
             turn=self.turn,
             averaging=averaging,
-            replacement=self.replacement,
+            dtype=None if exact else fast_dtype(device),
         )
 
-    def score_on(self, blocks: Sequence[Block]) -> float:
-        """The score on blocks of an image, or on windows spread over them."""
-        windows = []
-        for block in blocks:
-            shape = block.values.shape[1:]
-            sides = [min(n, side) for n, side in zip(shape, SCORE_SHAPES[self.ndim], strict=True)]
-            starts = (range(0, n, side) for n, side in zip(shape, sides, strict=True))
-            for start in itertools.product(*starts):
-                region = (
-                    slice(None),
-                    *(slice(s, s + side) for s, side in zip(start, sides, strict=True)),
-                )
-                origin = [o + s for o, s in zip(block.origin, start, strict=True)]
-                windows.append((block.values[region], block.valid[region], origin))
-        most = max(FINAL_SCORE_PIXELS // math.prod(SCORE_SHAPES[self.ndim]), 1)
-        chosen = np.random.default_rng(0).permutation(len(windows))[:most]
-        return self.score(windows[i] for i in sorted(chosen))
+    def output(
+        self, kind: str, predictor: Predictor, frame: Frame
+    ) -> Iterator[float | NDArray[np.float32]]:
+        """One output of a frame, as `Predictor.single_pass` yields it."""
+        if kind == "single-pass":
+            yield from predictor.single_pass(frame.values)
+            return
+        for part in predictor.j_invariant(frame.values, frame.valid):
+            if isinstance(part, np.ndarray) and kind == "mixed":
+                assert self.mixing is not None  # or it would have been refused
+                part = self.mixing.apply(part, frame.values, frame.valid)
+            yield part
 
-    def score(
-        self,
-        pieces: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_], Sequence[int] | None]],
-    ) -> float:
-        """The score on pieces of images: their values, which are valid, and their origins."""
-        predictor = self.predictor()
-        sums = [held_out_errors(predictor, self.normalisation.scale, *piece) for piece in pieces]
-        total, count = (sum(column) for column in zip(*sums, strict=True))
-        return total / count if count else math.nan
+    # ------------------------------------------------------------------ scores
+
+    def held_out_positions(self, pieces: Iterable[Piece], averaging: int = 1) -> list[HeldOut]:
+        """The prediction where nothing was ever a target, for each channel."""
+        predictor = self.predictor(averaging)
+        found = [held_out(predictor, *piece) for piece in pieces]
+        return [HeldOut.join(channel) for channel in zip(*found, strict=True)]
+
+    def variance(self, signal: NDArray[np.float64], channel: int) -> NDArray[np.float64]:
+        """The variance of the noise, in normalised units, at a normalised signal."""
+        offset, scale = self.normalisation.offset[channel], self.normalisation.scale[channel]
+        return self.noise.variance(signal * scale + offset, channel) / scale**2
+
+    def score(self, positions: Sequence[HeldOut]) -> Score:
+        """What the held-out positions tell, with an estimated error if the noise is known."""
+        scale = self.normalisation.scale
+        if not self.noise.known:
+            return self_supervised_score(positions, scale)
+        variance = [
+            self.variance(place.predicted, channel) * scale[channel] ** 2
+            for channel, place in enumerate(positions)
+        ]
+        return self_supervised_score(positions, scale, variance, self.noise.variance_error)
+
+    def with_mixing(self, positions: Sequence[HeldOut]) -> Trained:
+        """With the shares of the mixed output measured, if the noise is known."""
+        if not self.noise.known:
+            return self
+        mixing = Mixing.measure(
+            [place.predicted for place in positions],
+            [place.observed for place in positions],
+            self.variance,
+        )
+        return dataclasses.replace(self, mixing=mixing)
+
+
+def best_output(sampler: Sampler) -> str:
+    """The output that suits a network trained from `sampler`.
+
+    The single pass, as long as it has not learned from noise that it would
+    keep: that of single hidden pixels is like no other, and that of pairs is
+    known.  A network that has only seen blocks hidden takes the correlated
+    noise inside them for structure.
+    """
+    if sampler.recorruption or set(sampler.extents) == {1}:
+        return "single-pass"
+    return "mixed" if sampler.noise_known else "j-invariant"
+
+
+def notice_of_correlation(noise: NoiseReport, partition: Partition, automatic: bool) -> str | None:
+    """What to say of correlated noise; None if it is not correlated."""
+    if not noise.correlated:
+        return None
+    if automatic:
+        return noise.suggestion.reasons[0]
+    extents = partition.extents(len(noise.spatial_axes))
+    if all(have >= need for have, need in zip(extents, noise.extent, strict=True)):
+        return None
+    needed = "×".join(map(str, noise.extent))
+    return (
+        f"The noise of neighbouring pixels is correlated, and the partition hides less than the "
+        f"{needed} pixels that would cover it: some of the noise will stay. Leave the partition "
+        f"on automatic, or use an extent of {needed}."
+    )
+
+
+def risk_of_output(
+    trained: Trained,
+    image: Any,
+    layout: Layout,
+    noise: NoiseReport,
+    kind: str,
+    averaging: int,
+) -> Risk:
+    """Stein's estimate of the error of an output, as the mean over the frames.
+
+    Raises
+    ------
+    InputError
+        If the noise is not known or is clipped.
+    """
+    if not noise.known:
+        raise InputError(
+            "The noise of the image could not be told, which Stein's risk estimate needs: use the "
+            "method 'self-supervised'."
+        )
+    clipped = max(channel.clipped_low + channel.clipped_high for channel in noise.channels)
+    if clipped > MOST_CLIPPED:
+        raise InputError(
+            f"{clipped:.1%} of the pixels are clipped, and Stein's risk estimate does not hold for "
+            f"clipped noise: use the method 'self-supervised'."
+        )
+    predictor = trained.predictor(averaging, exact=True)
+    normalisation = trained.normalisation
+    results = []
+    for number in range(layout.frames):
+        frame = Frame.of(image, layout, normalisation, number)
+
+        def denoise(values: NDArray[np.float64], frame: Frame = frame) -> NDArray[np.float64]:
+            changed = dataclasses.replace(frame, values=normalisation.apply(values))
+            *_, last = trained.output(kind, predictor, changed)
+            assert isinstance(last, np.ndarray)
+            return normalisation.invert(last).astype(np.float64)
+
+        def variance(signal: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.stack([noise.variance(plane, c) for c, plane in enumerate(signal)])
+
+        grey = normalisation.invert(frame.values).astype(np.float64)
+        lags = [noise.lags(channel) for channel in range(layout.channels)]
+        results.append(sure(denoise, grey, variance, lags, seed=number))
+    mse, error, variance_ = (float(np.mean(column)) for column in zip(*results, strict=True))
+    return Risk(
+        mse=mse,
+        error=error / math.sqrt(len(results)),
+        output=kind,
+        gain=10 * math.log10(variance_ / mse) if mse > 0 and variance_ > 0 else None,
+    )
+
+
+def scoring_pieces(blocks: Sequence[Block], ndim: int) -> Iterator[Piece]:
+    """Blocks of an image, or windows spread over them if they are large."""
+    windows = []
+    for block in blocks:
+        shape = block.values.shape[1:]
+        sides = [min(n, side) for n, side in zip(shape, SCORE_SHAPES[ndim], strict=True)]
+        starts = (range(0, n, side) for n, side in zip(shape, sides, strict=True))
+        for start in itertools.product(*starts):
+            region = (
+                slice(None),
+                *(slice(s, s + side) for s, side in zip(start, sides, strict=True)),
+            )
+            origin = [o + s for o, s in zip(block.origin, start, strict=True)]
+            windows.append((block.values[region], block.valid[region], origin))
+    most = max(FINAL_SCORE_PIXELS // math.prod(SCORE_SHAPES[ndim]), 1)
+    chosen = np.random.default_rng(0).permutation(len(windows))[:most]
+    return (windows[i] for i in sorted(chosen))

@@ -25,7 +25,7 @@ from napari_noise2self.engine.hardware import fast_dtype, is_out_of_memory
 from napari_noise2self.engine.sampling import Sampler
 
 # The automatic length, in steps, for an image of REFERENCE_PIXELS.
-AUTO_STEPS = 130
+AUTO_STEPS = 220
 REFERENCE_PIXELS = 512 * 512
 # How often the score is taken.
 SCORES_PER_RUN = 12
@@ -66,7 +66,7 @@ class Plan:
 
 def plan(config: TrainingConfig, pixels: int, sampler: Sampler, device: torch.device) -> Plan:
     """How many steps to train: as many epochs as asked for, or planned from the data."""
-    targets = sampler.batch_size * sampler.targets_per_crop
+    targets = sampler.masked_crops(sampler.batch_size) * sampler.targets_per_crop
     if config.epochs is not None:
         steps = max(round(config.epochs * pixels / targets), 1)
     else:
@@ -218,7 +218,7 @@ def train(
                 f"per step."
             )
             continue
-        report.add(losses, batch_size * sampler.targets_per_crop)
+        report.add(losses, sampler.masked_crops(batch_size) * sampler.targets_per_crop)
         step, last = report.step, report.step == plan.steps
         average.update(max(1 / step, AVERAGE_SHARE, min(8 / plan.steps, 1)))
 
@@ -331,15 +331,26 @@ def _step(
     rng: np.random.Generator,
     dtype: torch.dtype | None,
 ) -> Tensor:
-    """One step; the squared errors per channel and, last, the number of targets."""
-    masked, clean, targets = sampler.batch(batch_size, rng)
+    """One step; the squared errors per channel at masked targets and, last, their number."""
+    masked_crops = sampler.masked_crops(batch_size)
+    inputs, goals, targets = sampler.batch(masked_crops, rng)
+    if masked_crops < batch_size:
+        parts = zip(
+            (inputs, goals, targets), sampler.pairs(batch_size - masked_crops, rng), strict=True
+        )
+        inputs, goals, targets = (torch.cat(pair) for pair in parts)
     with torch.autocast(sampler.device.type, dtype, enabled=dtype is not None):
-        out = network(masked)
-    error = torch.where(targets, out.float() - clean, 0.0).square()
-    count = targets.sum()
-    (error.sum() / count.clamp(min=1)).backward()  # type: ignore[no-untyped-call]
+        out = network(inputs)
+    error = torch.where(targets, out.float() - goals, 0.0).square()
+    counts = targets.flatten(1).sum(1)
+    losses = error.flatten(1).sum(1)
+    # Masked crops and pairs count alike, however few targets the former have.
+    loss = losses[:masked_crops].sum() / counts[:masked_crops].sum().clamp(min=1)
+    if masked_crops < batch_size:
+        loss = loss + losses[masked_crops:].sum() / counts[masked_crops:].sum().clamp(min=1)
+    loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    totals = error.detach().transpose(0, 1).flatten(1).sum(1)
-    return torch.cat([totals, count[None]])
+    totals = error[:masked_crops].detach().transpose(0, 1).flatten(1).sum(1)
+    return torch.cat([totals, counts[:masked_crops].sum()[None]])
