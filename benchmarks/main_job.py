@@ -1,12 +1,9 @@
-"""The main job with defaults only: time, memory and quality.
+"""The main job with defaults only: time and memory of a whole process.
 
     python benchmarks/main_job.py [--seeds 5]
 
 Timed, from the start of a process of `napari-noise2self denoise` to its end, with its
-peak memory: two fields of FMD and an image of 2048 x 2048 pixels.  Then the quality on
-every pair with independent noise and every seed, by `napari_noise2self.denoise`.  Beside
-it stand a Gaussian filter whose width was chosen with the truth, and non-local means as
-scikit-image ships it, on the same machine and in the same run.
+peak memory: two fields of FMD and an image of 2048 x 2048 pixels.
 """
 
 from __future__ import annotations
@@ -23,22 +20,10 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from common import INDEPENDENT_PAIRS, data_folder, print_table, write_result
-from scipy import ndimage
-from skimage.io import imread
-from skimage.restoration import denoise_nl_means
+from pairs import quality, read
 
 import napari_noise2self as n2s
 from napari_noise2self.stacks.samples import cells
-
-
-def read(path: Path) -> np.ndarray:
-    return tifffile.imread(path) if path.suffix == ".tif" else imread(path)
-
-
-def quality(name: str, truth: np.ndarray, image: np.ndarray) -> float:
-    if name.startswith("fmd/"):
-        return n2s.psnr(truth, image, data_range=255)
-    return n2s.scale_invariant_psnr(truth, image)
 
 
 def run(source: Path, target: Path, *options: str) -> tuple[dict, float, float]:
@@ -56,21 +41,6 @@ def run(source: Path, target: Path, *options: str) -> tuple[dict, float, float]:
     if status:
         raise RuntimeError(f"{source} failed: {record}")
     return record, seconds, usage.ru_maxrss / 2**20
-
-
-def best_gaussian(name: str, truth: np.ndarray, image: np.ndarray) -> float:
-    widths = np.arange(0.5, 4.05, 0.1)
-    blurred = (ndimage.gaussian_filter(image.astype(float), width) for width in widths)
-    return max(quality(name, truth, b) for b in blurred)
-
-
-def nonlocal_means(name: str, truth: np.ndarray, image: np.ndarray) -> float:
-    values = image.astype(np.float32)
-    # The noise from the median of the differences of diagonal neighbours.
-    differences = values[1:, 1:] - values[1:, :-1] - values[:-1, 1:] + values[:-1, :-1]
-    sigma = max(float(np.median(np.abs(differences))) / 1.349, 0.5)
-    result = denoise_nl_means(values, h=0.8 * sigma, sigma=sigma, fast_mode=True)
-    return quality(name, truth, result)
 
 
 def timed(seeds: int, folder: Path) -> list[dict]:
@@ -101,24 +71,6 @@ def timed(seeds: int, folder: Path) -> list[dict]:
     return rows
 
 
-def real_pairs(seed: int, folder: Path, rows: dict[str, dict]) -> None:
-    """Denoise every pair with one more seed."""
-    for name, truth_name in INDEPENDENT_PAIRS.items():
-        image, truth = read(folder / name), read(folder / truth_name)
-        if name not in rows:
-            rows[name] = {
-                "image": name,
-                "metric": "PSNR 255" if name.startswith("fmd/") else "SI-PSNR",
-                "raw": quality(name, truth, image),
-                "gaussian_oracle": best_gaussian(name, truth, image),
-                "nlm": nonlocal_means(name, truth, image),
-                "values": [],
-            }
-        row = rows[name]
-        row["values"].append(quality(name, truth, n2s.denoise(image, seed=seed)))
-        row |= {"mean": float(np.mean(row["values"])), "worst": float(np.min(row["values"]))}
-
-
 def large_image() -> dict:
     """One 16-bit image of 2048 x 2048 pixels, made of sixteen simulated ones."""
     samples = [cells(seed=seed) for seed in range(16)]
@@ -146,14 +98,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
     arguments = parser.parse_args()
-    folder = data_folder()
-    timings = [*timed(arguments.seeds, folder), large_image()]
-    print_table(timings)
-    rows: dict[str, dict] = {}
-    for seed in range(arguments.seeds):
-        real_pairs(seed, folder, rows)
-        # Written after every seed: a run that is cut off keeps the whole ones.
-        record = {"seeds": seed + 1, "timed_seeds": arguments.seeds, "timed": timings}
-        write_result("main_job", list(rows.values()), **record)
-        table = [{k: v for k, v in row.items() if k != "values"} for row in rows.values()]
-        print_table(table)
+    rows = [*timed(arguments.seeds, data_folder()), large_image()]
+    write_result("main_job", rows, seeds=arguments.seeds)
+    print_table(rows)

@@ -292,10 +292,10 @@ def measure_level(
     # How far the bins are from the line, each with the variance of the patches it stands for.
     edges = np.concatenate([[-np.inf], (mean[1:] + mean[:-1]) / 2, [np.inf]])
     fitted = np.maximum(line.unclipped(mean), 1e-6 * average)
-    weight: Floats = np.histogram(patches.mean, bins=edges)[0] * fitted
-    weight /= weight.sum()
+    parts: Floats = np.histogram(patches.mean, bins=edges)[0] * fitted
+    parts /= parts.sum()
     distance = np.clip(value / fitted - 1, -1, 10)
-    misfit = math.sqrt(float(np.sum(weight * distance**2)))
+    misfit = math.sqrt(float(np.sum(parts * distance**2)))
     evidence = {
         "random": random,
         "structure": float(np.sum(share * structure)),
