@@ -81,8 +81,8 @@ def seeds(count: int) -> None:
                 "below_mean": float(values.mean() - values.min()),
                 "worst_gain": float(values.min() - row["raw"]),
                 "grid_peak": float(max(row["peaks"])),
-                "grid_peak_of_truth": grid_peak(truth, tuple(widths))[0],
-                "grid_visible": bool(max(row["peaks"]) > PEAK_RATIO),
+                "grid_peak_of_truth": (own := grid_peak(truth, tuple(widths))[0]),
+                "grid_visible": bool(max(row["peaks"]) > max(PEAK_RATIO, 1.5 * own)),
             }
             print(f"seed {seed} {name} {row['values'][-1]:.2f}", flush=True)
         # Written after every seed: a run that is cut off keeps the whole ones.

@@ -1,0 +1,184 @@
+"""What is reached on real pairs in 10 and in 60 seconds, and what could be.
+
+    python benchmarks/fmd.py [--seeds 3]
+
+For frame 1 of the six FMD fields: defaults, timed inside a process that has imported
+everything, and four times the automatic length; PSNR at range 255, scale-invariant PSNR
+and SSIM.  Beside them, in the same run, a Gaussian filter whose width was chosen with the
+truth, and non-local means, total variation and BM3D whose strength was chosen without it,
+by the self-supervised loss at the held-out positions.  The ceiling: the same network, crops
+and number of steps trained against a second frame (N2N, where there is one) and against
+the truth (N2T), brought to the brightness of the frame.  Then the other pairs, with
+defaults and classical filters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import data_folder, print_table, write_result
+from pairs import FMD, PAIRS, best_gaussian, metric, quality, read
+from scipy import ndimage
+from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
+
+import napari_noise2self as n2s
+from napari_noise2self.engine import networks, training
+from napari_noise2self.engine.config import TrainingConfig
+from napari_noise2self.engine.events import Control
+from napari_noise2self.engine.hardware import place
+from napari_noise2self.engine.layout import Layout
+from napari_noise2self.engine.prediction import Predictor
+from napari_noise2self.engine.preparation import Frame, prepare
+from napari_noise2self.engine.sampling import Sampler
+
+try:
+    from bm3d import bm3d
+except ImportError:  # its licence forbids commercial use, so it is an extra
+    bm3d = None
+
+STRENGTHS = np.array([0.4, 0.6, 0.8, 1.0, 1.3, 1.7])
+
+
+def filters(sigma: float) -> dict[str, Callable[[np.ndarray, float], np.ndarray]]:
+    """Classical filters of an image whose noise is `sigma`, by their strength around 1."""
+    found: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+        "nlm": lambda x, s: denoise_nl_means(
+            x, h=s * sigma, sigma=sigma, fast_mode=True, patch_size=5, patch_distance=6
+        ),
+        "tv": lambda x, s: denoise_tv_chambolle(x, weight=2 * s * sigma),
+    }
+    if bm3d is not None:
+        found["bm3d"] = lambda x, s: bm3d(x, s * sigma)
+    return found
+
+
+def calibrated(
+    image: np.ndarray, function: Callable[[np.ndarray, float], np.ndarray]
+) -> np.ndarray:
+    """The filter at the strength with the smallest self-supervised loss, applied plainly."""
+    image = image.astype(np.float32)
+    grid = n2s.Grid(4)
+    hidden = grid.labels(image.shape) == grid.held_out_subset(2)
+    where = grid.held_out(image.shape)
+    donut = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]]) / 8
+    masked = np.where(hidden, ndimage.convolve(image, donut, mode="reflect"), image)
+    losses = [np.mean((function(masked, s) - image)[where] ** 2) for s in STRENGTHS]
+    return function(image, STRENGTHS[int(np.argmin(losses))])
+
+
+class Supervised(Sampler):
+    """Crops of an image as input, the same crops of another one as target."""
+
+    target: torch.Tensor
+
+    def batch(self, size, rng):
+        """Crops, their targets, and everything as a target."""
+        own, self.values = self.values, [torch.cat([self.values[0], self.target])]
+        _, both, targets = super().batch(size, rng)
+        self.values = own
+        image, target = both[:, :1], both[:, 1:]
+        return image, target, torch.ones_like(targets[:, :1])
+
+
+def against(image: np.ndarray, target: np.ndarray, length: float = 1) -> np.ndarray:
+    """The image denoised by a network that was trained with `target` as its goal."""
+    config = TrainingConfig()
+    layout = Layout.of(image.shape)
+    data = prepare([(image, layout)])
+    device = torch.device("cpu")
+    sampler = Supervised(data, n2s.Grid(4), config, device)
+    sampler.target = torch.from_numpy(data.normalisation.apply(target[None]))
+    network = place(networks.build(config, 1, 2, config.seed), device, 2)
+    plan = training.plan(config, data.pixels, sampler, device)
+    plan = training.Plan(round(plan.steps * length), plan.targets, plan.pixels)
+    for _ in training.train(network, sampler, plan, config, data.normalisation.scale, Control()):
+        pass
+    frame = Frame.of(image, layout, data.normalisation, 0)
+    *_, result = Predictor(network, n2s.Grid(4), device, averaging=8).single_pass(frame.values)
+    return frame.restore(result)[0]
+
+
+def at_brightness_of(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The truth, mapped linearly to the grey values of a frame that has drifted."""
+    slope, offset = np.polyfit(truth.ravel().astype(float), image.ravel().astype(float), 1)
+    return slope * truth + offset
+
+
+def judged(name: str, truth: np.ndarray, image: np.ndarray) -> dict[str, float]:
+    span = 255.0 if name in FMD else float(np.ptp(np.percentile(truth, [0.1, 99.9])))
+    slope, offset = np.polyfit(image.ravel().astype(float), truth.ravel().astype(float), 1)
+    alike = image if name in FMD else slope * image + offset
+    return {
+        "psnr": quality(name, truth, image),
+        "si_psnr": n2s.scale_invariant_psnr(truth, image),
+        "ssim": n2s.ssim(truth, alike, data_range=span),
+    }
+
+
+def run(image: np.ndarray, **settings) -> tuple[np.ndarray, float, float, str]:
+    began = time.perf_counter()
+    denoiser = n2s.Denoiser(TrainingConfig(**settings)).fit(image)
+    denoised = denoiser.predict(image)
+    seconds = time.perf_counter() - began
+    return denoised, seconds, denoiser.summary["epochs"], denoiser.resolved_output()
+
+
+def row_of(name: str, seeds: int, folder: Path) -> dict:
+    image, truth = read(folder / name), read(folder / PAIRS[name])
+    row: dict = {"image": name, "metric": metric(name), "raw": quality(name, truth, image)}
+    runs = []
+    for seed in range(seeds):
+        denoised, seconds, epochs, output = run(image, seed=seed)
+        runs.append({**judged(name, truth, denoised), "seconds": seconds})
+    row |= {
+        "output": output,
+        "default": float(np.mean([r["psnr"] for r in runs])),
+        "default_worst": float(min(r["psnr"] for r in runs)),
+        "seconds": float(np.mean([r["seconds"] for r in runs])),
+        "seconds_worst": float(max(r["seconds"] for r in runs)),
+        "si_psnr": float(np.mean([r["si_psnr"] for r in runs])),
+        "ssim": float(np.mean([r["ssim"] for r in runs])),
+    }
+    if name in FMD:
+        denoised, seconds, _, _ = run(image, epochs=4 * epochs)
+        row |= {"long": quality(name, truth, denoised), "long_seconds": seconds}
+    row["gaussian_oracle"] = best_gaussian(name, truth, image)
+    report = n2s.estimate_noise(image).channels[0]
+    sigma = report.mean_variance**0.5
+    if not np.isfinite(sigma):
+        sigma = float(image.std()) / 4
+    for kind, function in filters(sigma).items():
+        row[kind] = quality(name, truth, calibrated(image, function))
+    if name in FMD:
+        second = folder / name.replace("raw1", "raw2")
+        if second.exists():
+            row["n2n"] = quality(name, truth, against(image, read(second).astype(float)))
+        goal = at_brightness_of(image, truth)
+        row["n2t"] = quality(name, truth, against(image, goal))
+        row["n2t_long"] = quality(name, truth, against(image, goal, 4))
+    return row
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    folder = data_folder()
+    run(np.random.default_rng(0).normal(100, 10, (128, 128)), epochs=0.1)  # imports
+    rows: list[dict] = []
+    for name in [*FMD, *(name for name in PAIRS if name not in FMD)]:
+        rows.append(row_of(name, arguments.seeds, folder))
+        print_table(rows[-1:])
+        fields = [row for row in rows if row["image"] in FMD]
+        means = {
+            key: float(np.mean([row[key] for row in fields]))
+            for key in fields[0]
+            if all(isinstance(row.get(key), float) for row in fields)
+        }
+        write_result("fmd", rows, seeds=arguments.seeds, mean_of_fmd=means)
+    print(means)
