@@ -126,8 +126,11 @@ def denoise(
     epochs: Epochs = "auto",
     network: Annotated[Literal["unet", "dncnn"], typer.Option(help="The network.")] = "unet",
     output: Annotated[
-        Literal["auto", "single-pass", "j-invariant"],
-        typer.Option(help="Apply the network to the whole image, or to its hidden pixels only."),
+        Literal["auto", "single-pass", "j-invariant", "mixed"],
+        typer.Option(
+            help="Apply the network to the whole image, to its hidden pixels only, or mix the "
+            "latter with the image."
+        ),
     ] = "auto",
     axes: Annotated[
         str | None,
@@ -430,10 +433,16 @@ def _summary(result: Result) -> dict[str, Any]:
 
 def _sentence(result: Result) -> str:
     info = result.info
-    score = "none" if info["score"] is None else f"{info['score']:.5g}"
+    quality = info["quality"]
+    score, gain = "none", ""
+    if info["score"] is not None:
+        score = f"{info['score']:.5g} ± {quality['error']:.2g}"
+    if quality["gain_at_least"] is not None:
+        estimate = "" if quality["gain"] is None else f"{quality['gain']:.1f} dB, "
+        gain = f", estimated gain {estimate}at least {quality['gain_at_least']:.1f} dB"
     return (
-        f"{info['seconds']:.1f} s on {info['device']}, self-supervised score {score} "
-        f"(squared grey values, of the J-invariant prediction)"
+        f"{info['seconds']:.1f} s on {info['device']}, self-supervised score {score} squared grey "
+        f"values{gain} (both of the J-invariant prediction)"
     )
 
 

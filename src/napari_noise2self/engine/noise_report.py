@@ -84,14 +84,14 @@ class Suggestion:
     ----------
     partition : Grid
     transformation : "none" or "square root"
-    output : "single-pass", "mixed" or "j-invariant"
+    output : "single-pass" or "j-invariant"
     reasons : tuple of str
         One sentence for each of the three.
     """
 
     partition: Grid
     transformation: Literal["none", "square root"]
-    output: Literal["single-pass", "mixed", "j-invariant"]
+    output: Literal["single-pass", "j-invariant"]
     reasons: tuple[str, ...]
 
 
@@ -258,29 +258,29 @@ def suggest(spatial_axes: str, channels: tuple[ChannelNoise, ...]) -> Suggestion
     elif span >= 8 and certain:
         transformation = "square root"
         reasons.append(
-            f"A square root: the variance of the noise rises {span:.0f}-fold with the signal "
-            f"and nothing is clipped."
+            f"A square root for filters that expect the same noise everywhere: its variance rises "
+            f"{span:.0f}-fold with the signal and nothing is clipped. The networks need none."
         )
     else:
         transformation = "none"
         reasons.append("No transformation: the noise varies little with the signal.")
 
-    output: Literal["single-pass", "mixed", "j-invariant"]
+    output: Literal["single-pass", "j-invariant"]
     if not correlated:
         output = "single-pass"
         reasons.append(
             "Single pass: with white noise the network may look at every pixel, and does best so."
         )
     elif all(channel.known for channel in channels):
-        output = "mixed"
+        output = "single-pass"
         reasons.append(
-            "Mixed: a single pass would keep correlated noise, and the noise is known well "
-            "enough to give back what hiding lost."
+            "Single pass: the noise is known well enough to show the network what it looks like, "
+            "in pairs of images made with noise of the same kind."
         )
     else:
         output = "j-invariant"
         reasons.append(
             "J-invariant: a single pass would keep correlated noise, and the noise is not known "
-            "well enough to mix."
+            "well enough to show it to the network."
         )
     return Suggestion(partition, transformation, output, tuple(reasons))

@@ -49,6 +49,16 @@ def describe(progress: Progress) -> str:
     return " · ".join(parts)
 
 
+def gain_sentence(quality: dict[str, Any]) -> str:
+    """What the score says of the gain over the noisy image; empty if nothing."""
+    gain, least = quality.get("gain"), quality.get("gain_at_least")
+    if gain is not None and least is not None:
+        return f"Estimated gain: {gain:.1f}{_NBSP}dB, at least {least:.1f}{_NBSP}dB."
+    if least is not None and least > 0:
+        return f"Estimated gain: at least {least:.1f}{_NBSP}dB."
+    return ""
+
+
 def summarise(outcome: Outcome) -> str:
     """What the user should know about a result, as rich text."""
     info: dict[str, Any] = outcome.info
@@ -56,13 +66,17 @@ def summarise(outcome: Outcome) -> str:
     lines = [f"Done in <b>{duration(info['seconds'])}</b>."]
     score = info.get("score")
     if score is not None and math.isfinite(score):
-        lines.append(f"Self-supervised score: <b>{score:.4g}</b> squared grey values.")
+        quality = info.get("quality") or {}
+        error = quality.get("error")
+        spread = "" if error is None else f"{_NBSP}±{_NBSP}{error:.2g}"
+        lines.append(f"Self-supervised score: <b>{score:.4g}</b>{spread} squared grey values.")
+        lines += [line for line in (gain_sentence(quality),) if line]
         note = (
-            "It is the loss of the J-invariant prediction on held-out pixels, noise included: "
-            "lower is better, among runs with the same grid and hidden block."
+            "Both speak of the J-invariant prediction on held-out pixels. The score holds the "
+            "noise, too: lower is better, among runs with the same grid and hidden block."
         )
         if info.get("output") != "j-invariant":
-            note += " The layer shows the single-pass output, which it does not measure."
+            note += f" The layer shows the {info.get('output')} output, which they do not measure."
         lines.append(note)
     return "<br>".join(lines)
 

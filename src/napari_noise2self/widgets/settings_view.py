@@ -55,17 +55,17 @@ TIPS = {
     ),
     "output": (
         "Single-pass shows the network the whole image at the end: usually the better picture. "
-        "J-invariant predicts every pixel without looking at it: the better one where the noise "
-        "of neighbouring pixels is alike. Automatic chooses."
+        "J-invariant predicts every pixel without looking at it; mixed adds the share of the pixel "
+        "itself that makes the error smallest. Automatic chooses."
     ),
     "volume": (
         "A stack is denoised slice by slice. As a volume, each slice also learns from the slices "
         "above and below; that takes longer and pays where they show the same structures."
     ),
     "extent": (
-        "Width of the block of pixels hidden around each predicted one. 1 suits noise that "
-        "differs from pixel to pixel; take 3, 5 or 7 where the noise comes in blotches or lines "
-        "and survives the denoising."
+        "Width of the block of pixels hidden around each predicted one, for noise that comes in "
+        "blotches or lines. With 1 and an automatic mask grid, correlated noise is looked for "
+        "and hidden as wide as it needs."
     ),
     "seed": (
         "Number that chance starts from. The same seed on the same device gives the same result; "
@@ -204,6 +204,7 @@ class SettingsView(QWidget):
             (AUTOMATIC, "auto"),
             ("single-pass", "single-pass"),
             ("J-invariant", "j-invariant"),
+            ("mixed", "mixed"),
         ]
         self._choice(folded, "output", "&Output", _Choice(outputs))
         self.volume = _Choice([("slice by slice", False), ("as a volume", True)])
