@@ -97,9 +97,12 @@ class UNet(nn.Module):
             x = project(x)
             x = F.interpolate(x, scale_factor=[float(f) for f in self.factor], mode="nearest")
             x = block(torch.cat([x, skips.pop()], dim=1))
-        with torch.autocast(x.device.type, enabled=False):
+        if self.training:
+            x = self.head(x)
+        else:
             # In full precision: half of it would leave steps in smooth areas.
-            x = self.head(x.to(blurred.dtype))
+            with torch.autocast(x.device.type, enabled=False):
+                x = self.head(x.to(blurred.dtype))
         window: tuple[Any, ...] = (..., *(slice(n) for n in shape))
         return blurred + x[window]
 

@@ -24,7 +24,7 @@ MIN_SQUARE = 64
 CROP_DEPTH = 8
 # In which windows the score is taken, and on how many pixels.
 SCORE_WINDOW = {2: (128, 128), 3: (8, 64, 64)}
-SCORE_PIXELS = 2**17
+SCORE_PIXELS = 2**16
 
 
 def _arrangement(turned: bool, rng: np.random.Generator) -> Callable[[Tensor], Tensor]:

@@ -25,7 +25,7 @@ from napari_noise2self.engine.hardware import fast_dtype, is_out_of_memory
 from napari_noise2self.engine.sampling import Sampler
 
 # The automatic length, in steps, for an image of REFERENCE_PIXELS.
-AUTO_STEPS = 220
+AUTO_STEPS = 200
 REFERENCE_PIXELS = 512 * 512
 # How often the score is taken.
 SCORES_PER_RUN = 12
