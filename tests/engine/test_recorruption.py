@@ -89,7 +89,7 @@ def test_the_noise_of_a_pair_is_independent(blotchy, config):
 
 
 def test_held_out_positions_are_never_compared(blotchy, config):
-    sampler, data = sampler_of(blotchy, config)
+    sampler, _ = sampler_of(blotchy, config)
     partition = sampler.partition
     held_out = partition.held_out(SHAPE)
     rng = np.random.default_rng(0)

@@ -97,7 +97,9 @@ def test_scores_are_in_squared_grey_values_and_know_their_error():
     one, scaled = (self_supervised_score([place], [factor]) for factor in (1.0, 10.0))
     assert scaled.loss == pytest.approx(100 * one.loss)
     assert scaled.error == pytest.approx(100 * one.error)
-    losses = [self_supervised_score([held_out_positions(0.5, 1, s)[0]], [1.0]).loss for s in range(60)]
+    losses = [
+        self_supervised_score([held_out_positions(0.5, 1, s)[0]], [1.0]).loss for s in range(60)
+    ]
     assert one.error == pytest.approx(np.std(losses), rel=0.4)
     assert one.mse is None
 

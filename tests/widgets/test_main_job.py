@@ -58,7 +58,7 @@ def test_one_click_denoises(viewer, qtbot, click, wait_for):
     text = dock.outcome.text.text()
     assert f"{info['score']:.4g}" in text
     assert "J-invariant prediction on held-out pixels" in text
-    assert "single-pass output, which it does not measure" in text
+    assert "single-pass output, which they do not measure" in text
     assert dock.progress.plot is not None
     assert dock.train_button.text() == "&Train"
 

@@ -1,0 +1,121 @@
+"""PSNR against the seconds of a whole process, beside the peers.
+
+    python benchmarks/time_to_quality.py [--fields 6]
+
+On frame 1 of the FMD fields, each method in a process of its own, from its start to the
+file written: this package with defaults and at several lengths of training; CAREamics from
+PyPI as shipped, N2V and N2V2, in an environment that this script makes; and non-local means
+and total variation whose strength is chosen by the self-supervised loss.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import tifffile
+from common import ROOT, data_folder, print_table, write_result
+from pairs import FMD, PAIRS, quality, read
+
+CAREAMICS = """
+import sys
+import numpy as np
+import tifffile
+from careamics import CAREamist
+from careamics.config import create_n2v_configuration
+
+source, target, kind, folder = sys.argv[1:]
+image = tifffile.imread(source).astype(np.float32)
+configuration = create_n2v_configuration(
+    experiment_name="n2v", data_type="array", axes="YX", patch_size=[64, 64], batch_size=16,
+    num_epochs=100, use_n2v2=kind == "n2v2",
+)
+trainer = CAREamist(configuration, work_dir=folder)
+trainer.train(train_source=image)
+prediction = trainer.predict(source=image, tile_size=(256, 256), tile_overlap=(48, 48))
+tifffile.imwrite(target, np.squeeze(np.asarray(prediction)).astype(np.float32))
+"""
+
+FILTER = """
+import sys
+import tifffile
+sys.path.insert(0, sys.argv[4])
+from fmd import calibrated, filters
+import napari_noise2self as n2s
+
+image = tifffile.imread(sys.argv[1])
+sigma = n2s.estimate_noise(image).channels[0].mean_variance ** 0.5
+tifffile.imwrite(sys.argv[2], calibrated(image, filters(sigma)[sys.argv[3]]).astype("float32"))
+"""
+
+
+def peer_python() -> Path | None:
+    """An environment with CAREamics; None where it cannot be made."""
+    home = ROOT / ".careamics"
+    python = home / "bin" / "python"
+    if not python.exists():
+        torch = next(
+            line
+            for line in (ROOT / "constraints.txt").read_text().splitlines()
+            if "torch==" in line
+        )
+        commands = (
+            [sys.executable, "-m", "venv", str(home)],
+            [str(python), "-m", "pip", "install", "-q", torch, "careamics", "tifffile"],
+        )
+        for command in commands:
+            if subprocess.run(command).returncode:
+                print("CAREamics could not be installed: its rows are left out.")
+                return None
+    return python
+
+
+def timed(command: list[str], folder: str) -> tuple[float, str]:
+    """Wall seconds of a process, and the end of what it said if it failed."""
+    began = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    return time.perf_counter() - began, done.stderr[-600:] if done.returncode else ""
+
+
+def methods(source: Path, target: Path, folder: str, peer: Path | None) -> dict[str, list[str]]:
+    ours = [sys.executable, "-m", "napari_noise2self", "denoise", str(source), str(target)]
+    ours += ["--overwrite", "--quiet", "--dtype", "float32"]
+    found = {"ours, default": ours}
+    for epochs in (0.3, 0.6, 2.4, 4.8):
+        found[f"ours, {epochs:g} epochs"] = [*ours, "--epochs", str(epochs)]
+    for kind in ("nlm", "tv"):
+        here = str(Path(__file__).parent)
+        found[kind] = [sys.executable, "-c", FILTER, str(source), str(target), kind, here]
+    if peer is not None:
+        for kind in ("n2v", "n2v2"):
+            script = [str(peer), "-c", CAREAMICS, str(source), str(target), kind, folder]
+            found[f"CAREamics {kind.upper()}"] = script
+    return found
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--fields", type=int, default=6)
+    arguments = parser.parse_args()
+    data, peer = data_folder(), peer_python()
+    os.environ["PYTHONPATH"] = os.pathsep.join(p for p in sys.path if p)
+    rows = []
+    for name in FMD[: arguments.fields]:
+        image, truth = read(data / name), read(data / PAIRS[name])
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = Path(folder) / "noisy.tif", Path(folder) / "denoised.tif"
+            tifffile.imwrite(source, image)
+            for method, command in methods(source, target, folder, peer).items():
+                target.unlink(missing_ok=True)
+                seconds, failure = timed(command, folder)
+                psnr = quality(name, truth, tifffile.imread(target)) if not failure else None
+                row = {"image": name, "method": method, "psnr": psnr, "seconds": seconds}
+                rows.append({**row, "failure": failure})
+                print_table([row])
+        write_result("time_to_quality", rows)
+    print_table(rows)
