@@ -110,7 +110,8 @@ class Denoiser:
         Parameters
         ----------
         image : array_like or list of array_like
-            numpy or dask; any integer or floating-point type.
+            numpy or dask; any integer or floating-point type.  The noise is
+            estimated from the first of a list.
         axes : str, optional
             One letter per axis, such as "TZYX"; by default the last two axes
             are YX and leading ones are frames.
