@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,22 +25,46 @@ from pairs import FMD, PAIRS, quality, read
 
 CAREAMICS = """
 import sys
+import types
 import numpy as np
 import tifffile
-from careamics import CAREamist
-from careamics.config import create_n2v_configuration
+import torchmetrics  # which asks whether torchvision is there
 
-source, target, kind, folder = sys.argv[1:]
-image = tifffile.imread(source).astype(np.float32)
-configuration = create_n2v_configuration(
-    experiment_name="n2v", data_type="array", axes="YX", patch_size=[64, 64], batch_size=16,
-    num_epochs=100, use_n2v2=kind == "n2v2",
-)
-trainer = CAREamist(configuration, work_dir=folder)
-trainer.train(train_source=image)
-prediction = trainer.predict(source=image, tile_size=(256, 256), tile_overlap=(48, 48))
-tifffile.imwrite(target, np.squeeze(np.asarray(prediction)).astype(np.float32))
+# It pins another torch.  Parts that N2V does not use import it, so empty modules will do.
+for name in ("torchvision", "torchvision.transforms", "torchvision.transforms.functional"):
+    sys.modules[name] = types.ModuleType(name)
+sys.modules["torchvision"].__version__ = "0"
+from careamics.careamist import CAREamist
+from careamics.config.factories import create_n2v_config
+
+if __name__ == "__main__":
+    source, target, kind, folder = sys.argv[1:]
+    image = tifffile.imread(source).astype(np.float32)
+    settings = create_n2v_config(
+        experiment_name="n2v", data_type="array", axes="YX", patch_size=[64, 64], batch_size=16,
+        use_n2v2=kind == "n2v2",
+    )
+    careamist = CAREamist(settings, work_dir=folder)
+    careamist.train(train_data=image)
+    predictions, _ = careamist.predict(pred_data=image)
+    tifffile.imwrite(target, np.squeeze(np.asarray(predictions[0])).astype(np.float32))
 """
+# What CAREamics needs but for torchvision.
+NEEDS = (
+    "bioimageio-core",
+    "lightning",
+    "matplotlib",
+    "microssim",
+    "numpy",
+    "pillow",
+    "psutil",
+    "pydantic",
+    "pyyaml",
+    "scikit-image",
+    "tifffile",
+    "torchmetrics",
+    "zarr",
+)
 
 FILTER = """
 import sys
@@ -64,13 +89,15 @@ def peer_python() -> Path | None:
             for line in (ROOT / "constraints.txt").read_text().splitlines()
             if "torch==" in line
         )
-        commands = (
+        install = [str(python), "-m", "pip", "install", "-q"]
+        for command in (
             [sys.executable, "-m", "venv", str(home)],
-            [str(python), "-m", "pip", "install", "-q", torch, "careamics", "tifffile"],
-        )
-        for command in commands:
+            [*install, torch, *NEEDS],
+            [*install, "--no-deps", "careamics"],
+        ):
             if subprocess.run(command).returncode:
                 print("CAREamics could not be installed: its rows are left out.")
+                shutil.rmtree(home, ignore_errors=True)
                 return None
     return python
 
