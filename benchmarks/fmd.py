@@ -41,7 +41,7 @@ from napari_noise2self.engine.sampling import Sampler
 
 try:
     from bm3d import bm3d
-except ImportError:  # its licence forbids commercial use, so it is an extra
+except ImportError:  # not a dependency: its licence forbids commercial use
     bm3d = None
 
 STRENGTHS = np.array([0.4, 0.6, 0.8, 1.0, 1.3, 1.7])

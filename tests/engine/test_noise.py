@@ -360,3 +360,15 @@ def test_real_hot_pixels_are_counted(data_folder):
 def test_nothing_measured_is_not_correlated():
     assert AxisCorrelation().extent == 1
     assert not AxisCorrelation().correlated
+
+
+def test_texture_makes_the_variance_less_certain():
+    """The part of the error that differences along one axis only show."""
+    noise = np.random.default_rng(0).normal(0, 5, (300, 300))
+    errors = [
+        estimate_noise(scene + noise).variance_error
+        for scene in (np.full(noise.shape, 100.0), skimage.data.camera()[:300, :300].astype(float))
+    ]
+    assert errors[0] < 0.05
+    # Chance and the misfit of the line alone would make it 0.19.
+    assert errors[1] > 0.2

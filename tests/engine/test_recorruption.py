@@ -11,6 +11,7 @@ from napari_noise2self.engine.events import Notice
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.noise import estimate_noise
 from napari_noise2self.engine.preparation import prepare
+from napari_noise2self.engine.recorruption import STRENGTH
 from napari_noise2self.engine.sampling import Sampler
 
 SIGMA = 20.0
@@ -74,15 +75,15 @@ def test_a_partition_that_hides_too_little_is_warned_of(blotchy, config, listen)
     assert any("some of the noise will stay" in e.message for e in events if isinstance(e, Notice))
 
 
-def test_the_noise_of_a_pair_is_independent(blotchy, config):
-    """The noise of the image itself is part of both, so it is taken at its known strength."""
+def test_as_much_noise_is_added_as_the_image_has(blotchy, config):
+    """Only then is the noise of the two versions independent."""
     sampler, data = sampler_of(blotchy, config)
     rng = np.random.default_rng(0)
     products = []
     for _ in range(40):
         inputs, goals, targets = sampler.pairs(4, rng)
-        middle = (inputs + 1.25**2 * goals) / (1 + 1.25**2)  # the image again
-        added = (inputs - middle) / 1.25
+        middle = (inputs + STRENGTH**2 * goals) / (1 + STRENGTH**2)  # the image again
+        added = (inputs - middle) / STRENGTH
         products.append(float((added**2)[targets].mean()))
     scale = data.normalisation.scale[0]
     assert np.mean(products) * scale**2 == pytest.approx(SIGMA**2, rel=0.15)

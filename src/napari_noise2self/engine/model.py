@@ -41,7 +41,6 @@ from napari_noise2self.engine.sure import Risk
 from napari_noise2self.engine.trained import (
     Trained,
     best_output,
-    notice_of_correlation,
     risk_of_output,
     scoring_pieces,
 )
@@ -186,7 +185,7 @@ class Denoiser:
             ndim = layouts[0].ndim
             noise = estimate_noise(images[0], axes, volume=self.config.volume)
             partition = self.config.partition or noise.suggestion.partition
-            notice = notice_of_correlation(noise, partition, self.config.partition is None)
+            notice = noise.notice(partition, automatic=self.config.partition is None)
             if notice is not None:
                 yield Notice(notice)
             check_partition(partition, data.blocks, layouts[0])

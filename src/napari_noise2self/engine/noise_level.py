@@ -298,7 +298,7 @@ def measure_level(
     misfit = math.sqrt(float(np.sum(parts * distance**2)))
     evidence = {
         "random": random,
-        "structure": float(np.sum(share * structure)),
+        "structure": float(np.sum(parts * structure)),
         "misfit": misfit,
         "clipped": float(
             (patches.low * (limits.low is not None)).mean()

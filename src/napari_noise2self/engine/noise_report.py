@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from napari_noise2self.engine.noise_correlation import AxisCorrelation
 from napari_noise2self.engine.noise_level import Line
 from napari_noise2self.engine.noise_statistics import Floats
-from napari_noise2self.engine.partition import Grid
+from napari_noise2self.engine.partition import Grid, Partition
 
 # The variance is called known below this relative error.
 KNOWN = 0.25
@@ -153,6 +153,38 @@ class NoiseReport:
         if line is None:
             return np.full(np.shape(signal), np.nan)
         return line.variance(signal)
+
+    def covered_by(self, partition: Partition) -> bool:
+        """Whether `partition` hides as much around each target as correlates with it."""
+        hidden = partition.extents(len(self.spatial_axes))
+        return all(have >= need for have, need in zip(hidden, self.extent, strict=True))
+
+    def notice(self, partition: Partition, automatic: bool) -> str | None:
+        """What who denoises with `partition` should read of correlated noise, if anything.
+
+        Parameters
+        ----------
+        partition : Partition
+        automatic : bool
+            Whether it is the suggested one.
+
+        Returns
+        -------
+        notice : str or None
+            A sentence or two; None if there is nothing to say.
+        """
+        if not self.correlated:
+            return None
+        if automatic:
+            return self.suggestion.reasons[0]
+        if self.covered_by(partition):
+            return None
+        needed = "×".join(map(str, self.extent))
+        return (
+            f"The noise of neighbouring pixels is correlated, and the partition hides less than "
+            f"the {needed} pixels that would cover it: some of the noise will stay. Leave the "
+            f"partition on automatic, or use an extent of {needed}."
+        )
 
     def lags(self, channel: int = 0) -> list[tuple[float, ...]]:
         """The correlation at 1, 2, … pixels along each spatial axis; empty where there is none.

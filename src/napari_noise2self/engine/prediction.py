@@ -200,14 +200,14 @@ class Predictor:
         assert isinstance(result, np.ndarray)
         return result
 
-    def _passes(self, subset: int) -> list[tuple[int, Symmetry]]:
+    def _passes(self, subset: int) -> list[tuple[int | None, Symmetry]]:
         # Each subset under two symmetries: the average over all would take four times as long.
         return [(subset, symmetry) for symmetry in self.symmetries[:2]]
 
     def _run(
         self,
         frame: NDArray[np.float32],
-        passes: Sequence[tuple[int | None, Symmetry] | tuple[int, Symmetry]],
+        passes: Sequence[tuple[int | None, Symmetry]],
         valid: NDArray[np.bool_] | None = None,
         origin: Sequence[int] | None = None,
     ) -> Iterator[float | NDArray[np.float32]]:

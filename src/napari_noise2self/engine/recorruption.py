@@ -34,9 +34,7 @@ FIELDS = 16
 
 def can_recorrupt(noise: NoiseReport, partition: Partition) -> bool:
     """Whether the noise is correlated, known, and hidden as wide as `partition` hides."""
-    extents = partition.extents(len(noise.spatial_axes))
-    covered = all(have >= need for have, need in zip(extents, noise.extent, strict=True))
-    return noise.correlated and noise.known and covered
+    return noise.correlated and noise.known and noise.covered_by(partition)
 
 
 class Recorruption:

@@ -147,23 +147,6 @@ def best_output(sampler: Sampler) -> str:
     return "mixed" if sampler.noise_known else "j-invariant"
 
 
-def notice_of_correlation(noise: NoiseReport, partition: Partition, automatic: bool) -> str | None:
-    """What to say of correlated noise; None if it is not correlated."""
-    if not noise.correlated:
-        return None
-    if automatic:
-        return noise.suggestion.reasons[0]
-    extents = partition.extents(len(noise.spatial_axes))
-    if all(have >= need for have, need in zip(extents, noise.extent, strict=True)):
-        return None
-    needed = "×".join(map(str, noise.extent))
-    return (
-        f"The noise of neighbouring pixels is correlated, and the partition hides less than the "
-        f"{needed} pixels that would cover it: some of the noise will stay. Leave the partition "
-        f"on automatic, or use an extent of {needed}."
-    )
-
-
 def risk_of_output(
     trained: Trained,
     image: Any,
