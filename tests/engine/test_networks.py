@@ -27,17 +27,17 @@ def test_the_unet_takes_any_size(ndim, size, channels):
 )
 def test_no_input_beyond_the_halo_changes_an_output(net):
     net.eval()
+    with torch.no_grad():  # where all weights are positive, no ReLU closes and no path cancels another
+        for parameter in net.parameters():
+            parameter.abs_()
     side = 16 * (net.halo[0] // 8 + 1)
     x = torch.rand(1, 1, side, side, requires_grad=True)
-    reached = torch.zeros(side, side, dtype=torch.bool)
     centre = side // 2 + torch.arange(net.multiple[0])
     output = net(x)
     for place in centre.tolist():
         (gradient,) = torch.autograd.grad(output[0, 0, place, place], x, retain_graph=True)
         distance = torch.nonzero(gradient[0, 0]).sub(place).abs().max()
         assert distance <= net.halo[0]
-        reached |= gradient[0, 0] != 0
-    assert reached.any()
 
 
 def test_weights_come_from_the_seed_alone_and_leave_global_numbers_as_they_were():
