@@ -27,7 +27,9 @@ def test_the_unet_takes_any_size(ndim, size, channels):
 )
 def test_no_input_beyond_the_halo_changes_an_output(net):
     net.eval()
-    with torch.no_grad():  # where all weights are positive, no ReLU closes and no path cancels another
+    with (
+        torch.no_grad()
+    ):  # where all weights are positive, no ReLU closes and no path cancels another
         for parameter in net.parameters():
             parameter.abs_()
     side = 16 * (net.halo[0] // 8 + 1)

@@ -80,7 +80,7 @@ def test_white_noise_is_not_called_correlated(scene, deviation):
 def test_nor_are_counted_photons(photons):
     report = estimate_noise(np.random.default_rng(2).poisson(photons * nuclei()).astype("uint16"))
     assert not report.correlated
-    assert report.suggestion.partition == Grid(4)
+    assert report.suggestion.partition == Grid(3)
     assert report.suggestion.output == "single-pass"
 
 

@@ -31,7 +31,7 @@ class TrainingConfig(BaseModel):
     Parameters
     ----------
     partition : Grid, RandomPartition or Checkerboard, optional
-        The partition J; None takes a grid of width 4 (2 along Z), or what suits
+        The partition J; None takes a grid of width 3 (2 × 4 × 4 in volumes), or what suits
         the noise where it is correlated.
     replacement : {"mean", "median", "neighbor", "uniform", "zero"}
         What hidden pixels are replaced with: the mean or the median of their

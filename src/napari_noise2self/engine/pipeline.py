@@ -167,7 +167,7 @@ def denoise(
         axis that is not spatial counts frames.  By default the last two axes
         are YX and leading ones are frames.
     partition : Grid, RandomPartition or Checkerboard, optional
-        The partition J; by default a grid of width 4.
+        The partition J; by default a grid of width 3.
     network : {"unet", "dncnn"} or torch.nn.Module
     epochs : float, optional
         One epoch draws as many targets as the data has pixels; by default

@@ -115,6 +115,29 @@ def held_out_loss(
     return totals.tolist(), count
 
 
+@torch.inference_mode()
+def _better_than_the_mean(
+    network: nn.Module,
+    batches: Sequence[tuple[Tensor, Tensor, Tensor]],
+    dtype: torch.dtype | None,
+) -> bool:
+    """Whether hidden pixels are predicted better than by the mean grey value, which is 0.
+
+    By at least three standard errors of the paired differences: on pure noise
+    either of the two can be ahead by chance.
+    """
+    network.eval()
+    gains = []
+    for masked, clean, targets in batches:
+        with torch.autocast(masked.device.type, dtype, enabled=dtype is not None):
+            out = network(masked).float()
+        gains.append((clean.square() - (out - clean).square())[targets])
+    gain = torch.cat(gains)
+    if not gain.numel():
+        return True
+    return bool(gain.mean() > 3 * gain.std(correction=0) / gain.numel() ** 0.5)
+
+
 class _Average:
     """A running average of the weights: calmer than the weights while they move."""
 
@@ -255,8 +278,7 @@ def train(
         # The last weights, unless they are clearly not the best ones.
         worse = math.isfinite(best_score) and not final <= 1.02 * best_score
         network.load_state_dict(best if worse else average.network.state_dict())
-        # The data has variance 1.
-        if not min(final, best_score) < 1:
+        if not _better_than_the_mean(network, scoring, dtype):
             yield Notice(
                 "Hidden pixels could not be predicted better than by the mean grey value: training "
                 "was too short, or no structure stands out of the noise. Do not use this result."

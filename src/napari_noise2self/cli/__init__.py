@@ -1,0 +1,30 @@
+"""The terminal: ``napari-noise2self demo | denoise | noise | info``.
+
+One module per command.  Nothing is decided in them: the words of the command
+line become settings, a file becomes a `Stack`, and the engine does the work.
+Modules that take long to import are imported where they are used.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from napari_noise2self.cli.demo import demo
+from napari_noise2self.cli.denoise import denoise
+from napari_noise2self.cli.info import info
+from napari_noise2self.cli.noise import noise
+
+app = typer.Typer(
+    help="Denoise microscopy images without clean ones, by Noise2Self.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (denoise, demo, noise, info):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="napari-noise2self")
