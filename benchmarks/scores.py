@@ -26,7 +26,7 @@ from napari_noise2self.engine.config import TrainingConfig
 from napari_noise2self.engine.scoring import Score
 from napari_noise2self.stacks import samples
 
-SIDE = 256
+SIDE = 512
 PARTITIONS = {
     "grid 4": n2s.Grid(4),
     "grid 3": n2s.Grid(3),
