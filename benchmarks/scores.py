@@ -6,7 +6,8 @@
   from the error of the J-invariant prediction plus the variance of the noise, and how
   often the 95 % interval of the error covers it.
 - Stein's risk estimate of the single pass, for a network that was trained on the very
-  image and for one trained on another exposure of the same scene: its bias.
+  image and for one trained on another exposure of the same scene: its bias, in units of the
+  variance of the noise, beside the true error.
 - On the real pairs, J-invariant predictions of one image at several lengths of training and by
   Gaussian donuts of several widths: the rank correlation of score and PSNR.
 """
@@ -104,7 +105,9 @@ def judged(scene: str, truth: np.ndarray, kind: str, level: float, seed: int) ->
                     risk = float(denoiser.score(other, method="sure", output="single-pass"))
                 except n2s.Noise2SelfError:
                     risk = math.nan
-                row[f"sure_{label}"] = risk / error
+                # In units of the variance of the noise.
+                row[f"sure_{label}_bias"] = (risk - error) / noise
+                row[f"sure_{label}_error"] = error / noise
         rows.append(row)
     return rows
 
@@ -166,12 +169,19 @@ if __name__ == "__main__":
         "runs_with_interval": len(covered),
     }
     for label in ("own", "other"):
-        values = np.array([row[f"sure_{label}"] for row in rows if f"sure_{label}" in row])
+        values = np.array(
+            [row[f"sure_{label}_bias"] for row in rows if f"sure_{label}_bias" in row]
+        )
         values = values[np.isfinite(values)]
         summary |= {
-            f"sure_{label}_median": float(np.median(values)),
-            f"sure_{label}_low": float(np.quantile(values, 0.1)),
-            f"sure_{label}_high": float(np.quantile(values, 0.9)),
+            f"sure_{label}_bias": float(np.median(values)),
+            f"sure_{label}_bias_low": float(np.quantile(values, 0.1)),
+            f"sure_{label}_bias_high": float(np.quantile(values, 0.9)),
+            f"sure_{label}_error": float(
+                np.median(
+                    [row.get(f"sure_{label}_error") for row in rows if f"sure_{label}_error" in row]
+                )
+            ),
         }
     print_table([summary])
     write_result("scores", rows, seeds=arguments.seeds, summary=summary, ranking=[])

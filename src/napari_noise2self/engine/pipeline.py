@@ -167,12 +167,12 @@ def denoise(
         axis that is not spatial counts frames.  By default the last two axes
         are YX and leading ones are frames.
     partition : Grid, RandomPartition or Checkerboard, optional
-        The partition J; by default a grid of width 3.
+        The partition J; by default what suits the noise: a grid of width 3 if it is white.
     network : {"unet", "dncnn"} or torch.nn.Module
     epochs : float, optional
         One epoch draws as many targets as the data has pixels; by default
         the length is planned from the data.
-    output : {"auto", "single-pass", "j-invariant"}
+    output : {"auto", "single-pass", "j-invariant", "mixed"}
         See `Denoiser.predict`.
     device : {"auto", "cuda", "mps", "cpu"}
     seed : int
