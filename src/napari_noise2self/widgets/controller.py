@@ -9,7 +9,6 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image
 from napari.utils.notifications import show_error, show_info
 
 from napari_noise2self.engine.errors import Noise2SelfError
@@ -17,12 +16,13 @@ from napari_noise2self.engine.events import Control, Event, Notice, PredictionEv
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.widgets.activity import Activity
 from napari_noise2self.widgets.job import Job, Request
-from napari_noise2self.widgets.layers import ResultLayer, Source, axes_of
+from napari_noise2self.widgets.layers import ResultLayer, Source, axes_of, images_in
 from napari_noise2self.widgets.preferences import preferences
 from napari_noise2self.widgets.session import Outcome, Progress, Session, State
 
 if TYPE_CHECKING:
     import napari
+    from napari.layers import Image
 
     from napari_noise2self.engine.pipeline import Result
 
@@ -78,7 +78,9 @@ class Controller:
         """Choose the active layer of the viewer, if it is an image."""
         viewer = self._viewer()
         active = viewer.layers.selection.active if viewer is not None else None
-        if isinstance(active, Image) and not self.session.state.running:
+        if viewer is None or self.session.state.running:
+            return
+        if active in images_in(viewer):
             self.session.settings.layer = active
 
     def train(self) -> None:
@@ -237,7 +239,7 @@ class Controller:
         if viewer is None:
             return
         settings = self.session.settings
-        images = [layer for layer in viewer.layers if isinstance(layer, Image)]
+        images = images_in(viewer)
         if settings.layer in images:
             return
         active = viewer.layers.selection.active

@@ -9,20 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent, QObject, QSize, Qt
-from qtpy.QtWidgets import (
-    QFileDialog,
-    QFrame,
-    QHBoxLayout,
-    QPushButton,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_noise2self.widgets.controller import Controller, controller_of
+from napari_noise2self.widgets.controls import VerticalScrollArea
+from napari_noise2self.widgets.layers import images_in
 from napari_noise2self.widgets.progress_view import OutcomeView, ProgressView
 from napari_noise2self.widgets.session import Session, State
 from napari_noise2self.widgets.settings_view import SettingsView
@@ -31,31 +24,6 @@ if TYPE_CHECKING:
     import napari
 
 _numbers = itertools.count()
-
-
-class _VerticalScrollArea(QScrollArea):
-    """Scrolls up and down, and is never narrower than what it holds."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-
-    def minimumSizeHint(self) -> QSize:  # noqa: N802
-        content, bar = self.widget(), self.verticalScrollBar()
-        width = content.minimumSizeHint().width() if content is not None else 0
-        return QSize(width + (bar.sizeHint().width() if bar is not None else 0), 100)
-
-    def sizeHint(self) -> QSize:  # noqa: N802
-        # A little air beside the narrowest possible.
-        return super().sizeHint().expandedTo(self.minimumSizeHint() + QSize(24, 0))
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802
-        if event is not None and event.type() == QEvent.Type.LayoutRequest:
-            self.updateGeometry()
-        return super().eventFilter(watched, event)
 
 
 class DenoiseWidget(QWidget):
@@ -112,7 +80,7 @@ class DenoiseWidget(QWidget):
         inner.addWidget(self.progress)
         inner.addWidget(self.outcome)
         inner.addStretch(1)
-        area = _VerticalScrollArea()
+        area = VerticalScrollArea()
         area.setWidget(content)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
@@ -198,8 +166,7 @@ class DenoiseWidget(QWidget):
         viewer = self._viewer()
         if viewer is None:
             return
-        images = [layer for layer in viewer.layers if isinstance(layer, Image)]
-        self.settings.show_layers(images, self.session.settings.layer)
+        self.settings.show_layers(images_in(viewer), self.session.settings.layer)
 
     def _show_setting(self, name: str, value: Any = None) -> None:
         self.settings.show_value(name, getattr(self.session.settings, name))

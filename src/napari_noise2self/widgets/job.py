@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import importlib.util
 import logging
 import math
@@ -98,7 +99,7 @@ def denoise_layer(
 def _guarded(
     request: Request, reins: _Reins, canvas: _Canvas
 ) -> Generator[Event, None, Result | None]:
-    pipeline = _load_pipeline()
+    pipeline = load_engine("pipeline")
     if reins.abandoned.is_set():
         return None
     canvas.out = np.full(request.image.shape, np.nan, np.float32)
@@ -126,13 +127,24 @@ def _guarded(
     return None
 
 
-def _load_pipeline() -> Any:
-    """Import the part of the engine that needs PyTorch."""
+def load_engine(module: str) -> Any:
+    """Import a module of the engine that needs PyTorch; called in a worker thread.
+
+    Parameters
+    ----------
+    module : str
+        Its name within the engine, such as "pipeline".
+
+    Raises
+    ------
+    DeviceError
+        If PyTorch cannot be loaded.
+    """
     try:
         if sys.platform == "win32" and "torch" not in sys.modules:
             _preload_c10()
         with _patient_threads():
-            from napari_noise2self.engine import pipeline
+            return importlib.import_module(f"napari_noise2self.engine.{module}")
     except (ImportError, OSError) as error:
         hint = (
             "install the Microsoft Visual C++ Redistributable, or start napari from Python "
@@ -141,7 +153,6 @@ def _load_pipeline() -> Any:
             else "install it again with 'pip install --force-reinstall torch'"
         )
         raise DeviceError(f"PyTorch cannot be loaded ({error}): {hint}.") from error
-    return pipeline
 
 
 @contextlib.contextmanager

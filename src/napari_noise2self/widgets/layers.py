@@ -35,6 +35,9 @@ _SPARE = "ZTABDEFGHIJKLMNOPQRUVW"
 # A result may take this share of the free memory.
 _MEMORY_SHARE = 0.9
 
+# In the metadata of layers that only illustrate another one.
+AIDE = "noise2self aide"
+
 _COPIED = (
     "affine",
     "axis_labels",
@@ -86,6 +89,13 @@ def _known_unit(unit: str | None) -> str:
     except Exception:  # what it raises depends on the text
         return "pixel"
     return unit or "pixel"
+
+
+def images_in(viewer: napari.Viewer) -> list[Image]:
+    """The image layers that can be worked on: not those that only illustrate another one."""
+    return [
+        layer for layer in viewer.layers if isinstance(layer, Image) and AIDE not in layer.metadata
+    ]
 
 
 def axes_of(layer: Image) -> str:

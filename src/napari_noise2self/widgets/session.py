@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from psygnal import SignalGroupDescriptor
 
 from napari_noise2self.engine.config import TrainingConfig
-from napari_noise2self.engine.partition import Grid
+from napari_noise2self.engine.partition import Checkerboard, Grid, Partition, RandomPartition
+from napari_noise2self.engine.per_axis import PerAxis
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -61,16 +62,20 @@ class Settings:
     ----------
     layer : Image or None
         The layer to denoise.
-    width : int or None
-        Grid width in pixels; None is automatic.
+    partition : "grid", "random" or "checkerboard"
+        The kind of partition.
+    width : int, tuple of int or None
+        Grid width in pixels, one number or one per spatial axis; None is automatic.
+    subsets : int
+        Of a random partition.
     epochs : float or None
         None is automatic.
     network, device, output, seed
         As in `TrainingConfig`.
     volume : bool
         Denoise Z together where the layer has one.
-    extent : int
-        Odd full width of the block hidden around each target.
+    extent : int or tuple of int
+        Odd full width of the block hidden around each target; a checkerboard takes none.
     preview : bool
         Show the result while it is learned.
     """
@@ -78,13 +83,15 @@ class Settings:
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
 
     layer: Image | None = None
-    width: int | None = None
+    partition: str = "grid"
+    width: PerAxis | None = None
+    subsets: int = 25
     epochs: float | None = None
     network: str = "unet"
     device: str = "auto"
     output: str = "auto"
     volume: bool = False
-    extent: int = 1
+    extent: PerAxis = 1
     seed: int = 0
     preview: bool = True
 
@@ -101,13 +108,8 @@ class Settings:
         InputError
             If they contradict each other.
         """
-        partition = None
-        if self.width is not None:
-            partition = Grid(self.width, self.extent)
-        elif self.extent > 1:
-            partition = Grid.for_extent(self.extent)
         return TrainingConfig(
-            partition=partition,
+            partition=self.chosen_partition(),
             network=self.network,
             epochs=self.epochs,
             output=self.output,
@@ -115,6 +117,27 @@ class Settings:
             seed=self.seed,
             volume=self.volume and has_z,
         )
+
+    def chosen_partition(self) -> Partition | None:
+        """The partition that the settings ask for; None is the automatic one.
+
+        Raises
+        ------
+        InputError
+            If they contradict each other.
+        """
+        if self.partition == "checkerboard":
+            return Checkerboard()
+        if self.partition == "random":
+            return RandomPartition(self.subsets, self.extent, self.seed)
+        if self.width is not None:
+            return Grid(self.width, self.extent)
+        return None if self.extent == 1 else Grid.for_extent(self.extent)
+
+    def take(self, grid: Grid) -> None:
+        """Choose a grid, such as the one that a noise report suggests."""
+        self.partition = "grid"
+        self.width, self.extent = grid.width, grid.extent
 
 
 @dataclass(frozen=True)
