@@ -212,6 +212,11 @@ class Grid(Partition):
         beyond = (1, 3, 3) if len(extent) == 3 else (3,) * len(extent)
         return cls(tuple(e + b for e, b in zip(extent, beyond, strict=True)), extent)
 
+    @classmethod
+    def for_white_noise(cls, ndim: int) -> Grid:
+        """The grid that suits noise without correlation, in images with `ndim` spatial axes."""
+        return cls(3) if ndim == 2 else cls((2, 4, 4))
+
     def widths(self, ndim: int) -> tuple[int, ...]:
         """The grid width per axis of an image with `ndim` spatial axes."""
         return per_axis(self.width, ndim, "grid width")
