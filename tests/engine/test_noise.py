@@ -14,7 +14,8 @@ from scipy import ndimage
 from napari_noise2self import estimate_noise
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.noise_correlation import AxisCorrelation
-from napari_noise2self.engine.noise_level import clipped_moments, difference_gain
+from napari_noise2self.engine.noise_level import difference_gain
+from napari_noise2self.engine.noise_line import clipped_moments
 from napari_noise2self.engine.partition import Grid
 from napari_noise2self.stacks import samples
 

@@ -26,7 +26,7 @@ from napari_noise2self.engine.noise_level import (
     measure_level,
 )
 from napari_noise2self.engine.noise_report import ChannelNoise, NoiseReport, Suggestion, suggest
-from napari_noise2self.engine.noise_sample import Cleaned, Sample, clean
+from napari_noise2self.engine.noise_sample import Cleaned, Sample, clean, frame_differences
 from napari_noise2self.engine.noise_statistics import (
     block_means,
     patch_region,
@@ -193,6 +193,7 @@ def _channel(sample: Sample, number: int, layout: Layout) -> ChannelNoise:
         fixed_pattern=None if fixed is None else fixed * cleaned.unit,
         from_frames=from_frames,
         line=line,
+        points=level.points.scaled(cleaned.unit),
         **shares,
     )
 
@@ -213,6 +214,7 @@ def _unknown(
         fixed_pattern=None,
         from_frames=False,
         line=None,
+        points=None,
         **{name: shares.get(name, nan) for name in names},
     )
 
@@ -223,15 +225,9 @@ def _stack(runs: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 def _temporal(cleaned: Cleaned) -> _Analysis | None:
     """The same from the differences of consecutive frames."""
-    pairs = [(run[0 : len(run) - 1 : 2], run[1::2]) for run in cleaned.runs]
-    differences = _stack([(b - a) * np.float32(0.5**0.5) for a, b in pairs])
+    differences, signal, low, high = frame_differences(cleaned)
     if not differences.any():
         return None
-    signal = _stack([(a + b) * np.float32(0.5) for a, b in pairs])
-    low, high = (
-        _stack([mask[0 : len(mask) - 1 : 2] | mask[1::2] for mask in masks])
-        for masks in (cleaned.low, cleaned.high)
-    )
     return _analyse(differences, signal, low, high, cleaned)
 
 

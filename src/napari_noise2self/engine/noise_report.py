@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from napari_noise2self.engine.noise_correlation import AxisCorrelation
-from napari_noise2self.engine.noise_level import Line
+from napari_noise2self.engine.noise_line import Line, Points
 from napari_noise2self.engine.noise_statistics import Floats
 from napari_noise2self.engine.partition import Grid, Partition
 
@@ -52,6 +52,8 @@ class ChannelNoise:
         Whether this comes from the differences of frames, which hold no structure.
     line : Line or None
         Variance against signal.
+    points : Points or None
+        What the line was fitted to: the photon-transfer plot.
     """
 
     gain: float
@@ -69,6 +71,7 @@ class ChannelNoise:
     fixed_pattern: float | None
     from_frames: bool
     line: Line | None
+    points: Points | None
 
     @property
     def known(self) -> bool:

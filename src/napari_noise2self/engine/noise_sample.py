@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_noise2self.engine.layout import Layout
-from napari_noise2self.engine.noise_level import Limits
+from napari_noise2self.engine.noise_line import Limits
 from napari_noise2self.engine.preparation import fill_bad, find_bad
 
 # The noise of a large image is that of a part of it.
@@ -139,6 +139,34 @@ def clean(sample: Sample, channel: int) -> Cleaned | None:
         unit,
         (low_share, high_share),
         (counts[0] / pixels, counts[1] / pixels, counts[2] / pixels),
+    )
+
+
+def frame_differences(
+    cleaned: Cleaned,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Differences of consecutive frames, which hold noise of the same variance and no structure.
+
+    Parameters
+    ----------
+    cleaned : Cleaned
+        Whose runs are frames that follow each other.
+
+    Returns
+    -------
+    differences, signal, low, high : ndarray of shape (pairs, y, x)
+        `signal` is the mean of the two frames; `low` and `high` say where either is clipped.
+    """
+    pairs = [(run[0 : len(run) - 1 : 2], run[1::2]) for run in cleaned.runs]
+    low, high = (
+        np.concatenate([mask[0 : len(mask) - 1 : 2] | mask[1::2] for mask in masks])
+        for masks in (cleaned.low, cleaned.high)
+    )
+    return (
+        np.concatenate([(b - a) * np.float32(0.5**0.5) for a, b in pairs]),
+        np.concatenate([(a + b) * np.float32(0.5) for a, b in pairs]),
+        low,
+        high,
     )
 
 
