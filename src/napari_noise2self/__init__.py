@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_noise2self.engine.calibration import calibrate
     from napari_noise2self.engine.config import TrainingConfig
     from napari_noise2self.engine.errors import Noise2SelfError
     from napari_noise2self.engine.invariance import j_invariant
@@ -28,6 +29,7 @@ _HOMES = {
     "NoiseReport": "engine.noise",
     "RandomPartition": "engine.partition",
     "TrainingConfig": "engine.config",
+    "calibrate": "engine.calibration",
     "denoise": "engine.pipeline",
     "estimate_noise": "engine.noise",
     "j_invariant": "engine.invariance",
@@ -44,6 +46,7 @@ __all__ = [
     "NoiseReport",
     "RandomPartition",
     "TrainingConfig",
+    "calibrate",
     "denoise",
     "estimate_noise",
     "j_invariant",

@@ -78,7 +78,7 @@ def held_out(
     shape = values.shape[1:]
     predicted = predictor.subset(values, partition.held_out_subset(len(shape)), valid, origin)
     places = partition.held_out(shape, origin)
-    squares = _squares(shape)
+    squares = squares_of(shape)
     result = []
     for channel in range(values.shape[0]):
         chosen = places & valid[channel]
@@ -92,7 +92,7 @@ def held_out(
     return result
 
 
-def _squares(shape: Sequence[int]) -> NDArray[np.int64]:
+def squares_of(shape: Sequence[int]) -> NDArray[np.int64]:
     """The number of the square in Y and X that each pixel lies in."""
     side = max(min(BLOCK_SIDE, min(shape[-2:]) // MIN_BLOCKS_PER_SIDE), 1)
     rows, columns = (np.arange(n) // side for n in shape[-2:])

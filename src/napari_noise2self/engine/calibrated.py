@@ -1,0 +1,184 @@
+"""A filter with the parameters that were found best, ready to denoise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_noise2self.engine.blind import Channel, shown
+from napari_noise2self.engine.calibration_pixels import Unit
+from napari_noise2self.engine.errors import InputError
+from napari_noise2self.engine.filters import Filter
+from napari_noise2self.engine.layout import Layout
+from napari_noise2self.engine.mixing import Mixing
+from napari_noise2self.engine.partition import Partition
+from napari_noise2self.engine.preparation import fill_bad, find_bad
+from napari_noise2self.engine.scoring import HeldOut, squares_of
+
+OUTPUTS = ("single-pass", "j-invariant", "mixed")
+
+
+@dataclass(frozen=True)
+class CalibratedFilter:
+    """A calibrated filter; call it with an image.
+
+    Attributes
+    ----------
+    filter : Filter
+    parameters : mapping
+        In the units of the filter's `Parameter`.
+    unit : Unit
+        The noise that strengths are multiples of.
+    partition : Partition
+    axes : str
+        The axes of the image it was calibrated on.
+    volume : bool
+        Whether Z is filtered together with Y and X.
+    mixing : Mixing or None
+        The shares of the mixed output; None where the noise is not known.
+    """
+
+    filter: Filter
+    parameters: Mapping[str, Any]
+    unit: Unit
+    partition: Partition
+    axes: str
+    volume: bool
+    mixing: Mixing | None
+
+    def __str__(self) -> str:
+        return described(self.filter, self.parameters)
+
+    def __call__(
+        self, image: Any, axes: str | None = None, *, output: str = "single-pass"
+    ) -> NDArray[np.float32]:
+        """Denoise an image.
+
+        Parameters
+        ----------
+        image : array of as many channels as the one it was calibrated on
+        axes : str, optional
+            One letter per axis; those of that image by default, where there
+            are as many, and otherwise frames before YX.
+        output : {"single-pass", "j-invariant", "mixed"}
+            The filter as it is; its J-invariant version, which the loss
+            speaks of; or the mixture of that with the image.
+
+        Returns
+        -------
+        denoised : ndarray of float32, shape of `image`
+            In grey values; NaN and infinities stay.
+
+        Raises
+        ------
+        InputError
+            If the axes or the number of channels do not fit, there is no such
+            output, or the noise is not known that a mixture needs.
+        """
+        if output not in OUTPUTS:
+            raise InputError(f"The output was {output!r}: use one of {', '.join(OUTPUTS)}.")
+        if output == "mixed" and self.mixing is None:
+            raise InputError(
+                "The variance of the noise could not be told, which the mixed output needs: use "
+                "the output 'single-pass' or 'j-invariant'."
+            )
+        image, layout = self._read(image, axes)
+        result = np.empty(layout.shape, np.float32)
+        for frame in range(layout.frames):
+            raw, missing, channels = self._frame(image, layout, frame)
+            predicted = np.stack([self._output(channel, output) for channel in channels])
+            if output == "mixed":
+                assert self.mixing is not None
+                observed, valid = (
+                    np.stack([getattr(channel, name) for channel in channels])
+                    for name in ("values", "valid")
+                )
+                predicted = self.mixing.apply(predicted, observed, valid)
+            for plane, offset, scale in zip(
+                predicted, self.unit.offset, self.unit.scale, strict=True
+            ):
+                plane *= scale
+                plane += offset
+            predicted[missing] = raw[missing]
+            layout.write(result, frame, predicted)
+        return result
+
+    def held_out(self, image: Any, axes: str | None = None) -> list[HeldOut]:
+        """The J-invariant prediction at the held-out positions of the partition.
+
+        Parameters
+        ----------
+        image, axes
+            As for calling it.
+
+        Returns
+        -------
+        positions : list of HeldOut, one per channel
+            Of all frames, in units of the deviation of the channel's noise.
+        """
+        image, layout = self._read(image, axes)
+        labels = self.partition.labels(layout.spatial_shape)
+        places = self.partition.held_out(layout.spatial_shape)
+        squares = squares_of(layout.spatial_shape)
+        subset = [self.partition.held_out_subset(layout.ndim)]
+        found: list[list[HeldOut]] = [[] for _ in range(layout.channels)]
+        for frame in range(layout.frames):
+            _, _, channels = self._frame(image, layout, frame)
+            for pieces, channel in zip(found, channels, strict=True):
+                chosen = places & channel.valid
+                predicted = channel.j_invariant(
+                    self.filter, self.parameters, self.partition, labels, subset
+                )
+                pieces.append(
+                    HeldOut(
+                        predicted[chosen].astype(np.float64),
+                        channel.values[chosen].astype(np.float64),
+                        squares[chosen],
+                    )
+                )
+        return [HeldOut.join(pieces) for pieces in found]
+
+    def _read(self, image: Any, axes: str | None) -> tuple[Any, Layout]:
+        if not (hasattr(image, "dtype") and hasattr(image, "shape")):
+            image = np.asarray(image)
+        if axes is None and len(image.shape) == len(self.axes):
+            axes = self.axes
+        layout = Layout.of(image.shape, axes, self.volume)
+        if layout.channels != len(self.unit.scale):
+            raise InputError(
+                f"The image has {layout.channels} channels and the filter was calibrated on "
+                f"{len(self.unit.scale)}: give the same, and name the axes as in {self.axes!r}."
+            )
+        return image, layout
+
+    def _frame(
+        self, image: Any, layout: Layout, frame: int
+    ) -> tuple[NDArray[Any], NDArray[np.bool_], list[Channel]]:
+        raw = layout.read(image, frame)
+        missing, hot = find_bad(raw)
+        bad = missing | hot
+        filled = fill_bad(raw, bad)
+        channels = [
+            Channel.of(plane, ~holes, offset, scale)
+            for plane, holes, offset, scale in zip(
+                filled, bad, self.unit.offset, self.unit.scale, strict=True
+            )
+        ]
+        return raw, missing, channels
+
+    def _output(self, channel: Channel, output: str) -> NDArray[np.float32]:
+        if output == "single-pass":
+            return channel.filtered(self.filter, self.parameters)
+        labels = self.partition.labels(channel.values.shape)
+        return channel.j_invariant(self.filter, self.parameters, self.partition, labels)
+
+
+def described(filter_: Filter, parameters: Mapping[str, Any]) -> str:
+    """A filter and its parameters with their units, such as "nlm, strength 0.83 σ"."""
+    units = {p.name: p.unit for p in filter_.parameters}
+    words = [f"{name} {shown(value)} {units[name]}".rstrip() for name, value in parameters.items()]
+    return ", ".join([filter_.name, *words])
