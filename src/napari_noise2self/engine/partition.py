@@ -213,9 +213,9 @@ class Grid(Partition):
         return cls(tuple(e + b for e, b in zip(extent, beyond, strict=True)), extent)
 
     @classmethod
-    def for_white_noise(cls, ndim: int) -> Grid:
-        """The grid that suits noise without correlation, in images with `ndim` spatial axes."""
-        return cls(3) if ndim == 2 else cls((2, 4, 4))
+    def for_white_noise(cls) -> Grid:
+        """The grid that suits noise without correlation."""
+        return cls(2)
 
     def widths(self, ndim: int) -> tuple[int, ...]:
         """The grid width per axis of an image with `ndim` spatial axes."""

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
 def denoise_active(viewer: Viewer) -> None:
     """Open the *Denoise* dock with the active layer chosen."""
-    dock, _ = viewer.window.add_plugin_dock_widget("napari-noise2self", "Denoise")
+    _open(viewer, "Denoise")
+
+
+def partition_active(viewer: Viewer) -> None:
+    """Open the *J partition preview* dock with the active layer chosen."""
+    _open(viewer, "J partition preview")
+
+
+def _open(viewer: Viewer, widget: str) -> None:
+    dock, _ = viewer.window.add_plugin_dock_widget("napari-noise2self", widget)
     dock.show()
     dock.raise_()
     controller_of(viewer).select_active()

@@ -71,6 +71,8 @@ TIPS = {
 
 # Kinds of partition and their names.
 PARTITIONS = [("grid", "grid"), ("random", "random"), ("checkerboard", "checkerboard")]
+# Whether Z is denoised together.
+DEPTHS = [("slice by slice", False), ("as a volume", True)]
 
 
 def grid_box() -> PerAxisNumber:
@@ -133,7 +135,7 @@ class SettingsView(SettingsForm):
             ("mixed", "mixed"),
         ]
         self.add_choice(folded, "output", "&Output", Choice(outputs))
-        self.volume = Choice([("slice by slice", False), ("as a volume", True)])
+        self.volume = Choice(DEPTHS)
         self.add_choice(folded, "volume", "Denoise &Z", self.volume)
         kind = Choice(PARTITIONS)
         self.add_choice(folded, "partition", "Part&ition", kind)

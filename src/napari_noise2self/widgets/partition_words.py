@@ -1,0 +1,113 @@
+"""The figures of a partition in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_noise2self.engine.inspection import Figures
+from napari_noise2self.engine.partition import Checkerboard, Grid, Partition, RandomPartition
+
+if TYPE_CHECKING:
+    from napari_noise2self.engine.leakage import Leakage
+    from napari_noise2self.engine.noise_report import Suggestion
+    from napari_noise2self.widgets.partition_preview import Shown
+
+# Keeps a number and its unit on one line.
+_NBSP = "\N{NO-BREAK SPACE}"
+
+
+def sizes(numbers: tuple[int, ...]) -> str:
+    """Numbers per axis, such as "4×6", or one if they are all the same."""
+    if len(set(numbers)) == 1:
+        return str(numbers[0])
+    return "×".join(map(str, numbers))
+
+
+def partition_name(partition: Partition, ndim: int) -> str:
+    """A partition in a few words."""
+    extent = sizes(partition.extents(ndim))
+    block = "" if extent == "1" else f", hidden block {extent}"
+    if isinstance(partition, Grid):
+        return f"grid of width {sizes(partition.widths(ndim))}{block}"
+    if isinstance(partition, RandomPartition):
+        return f"random partition into {partition.subsets} subsets{block}"
+    assert isinstance(partition, Checkerboard)
+    return "checkerboard"
+
+
+def figures_in_words(numbers: Figures) -> str:
+    """Subsets, pixels per subset, shares."""
+    if not numbers.exact:
+        each = f"about {_count(numbers.most)} pixels each"
+    elif numbers.fewest == numbers.most:
+        each = f"{_count(numbers.most)} pixels each"
+    else:
+        each = f"{_count(numbers.fewest)} to {_count(numbers.most)} pixels each"
+    words = f"<b>{_count(numbers.subsets)} subsets</b> of {each} in a frame. "
+    if numbers.empty:
+        words += f"{_count(numbers.empty)} of them are empty: the image is narrower than the grid. "
+    words += f"In one step <b>{_percent(numbers.targets)}</b> of the pixels are targets"
+    if numbers.hidden > 1.001 * numbers.targets:
+        words += f", and {_percent(numbers.hidden)} are hidden"
+    return words + "."
+
+
+def leakage_in_words(leakage: Leakage, subsets: int) -> str:
+    """What the check found, in the data in view."""
+    once = (
+        "Every pixel is covered <b>exactly once</b>."
+        if leakage.covered_once
+        else "<b>Some pixels belong to no subset.</b>"
+    )
+    which = "all" if leakage.subsets == subsets else f"{leakage.subsets} of {_count(subsets)}"
+    if leakage.leaks:
+        found = (
+            f"<b>It leaks</b>: {_count(leakage.leaks)} pixels of the masked input changed with "
+            f"what is hidden from it."
+        )
+    else:
+        found = (
+            f"<b>Nothing leaks</b>: in view, {_count(leakage.changed)} hidden pixels of {which} "
+            f"subsets were changed, and the masked input stayed the same bit by bit."
+        )
+    return f"{once} {found}"
+
+
+def shown_in_words(shown: Shown) -> str:
+    """All that is known of the present view, as rich text."""
+    name = partition_name(shown.partition, shown.scene.layout.ndim)
+    lines = []
+    if shown.automatic:
+        lines.append(
+            f"Automatic: a {name}, unless the noise is found to be correlated when training begins."
+        )
+    else:
+        lines.append(f"{name[0].upper()}{name[1:]}.")
+    lines.append(figures_in_words(shown.figures))
+    if shown.error:
+        lines.append(escaped(shown.error))
+    elif shown.leakage is None:
+        lines.append("Looking for leaks…")
+    else:
+        lines.append(leakage_in_words(shown.leakage, shown.figures.subsets))
+    return "<br>".join(lines)
+
+
+def suggestion_in_words(suggestion: Suggestion, ndim: int) -> str:
+    """What the noise estimate suggests, and why."""
+    name = partition_name(suggestion.partition, ndim)
+    return f"Suggested: a <b>{name}</b>. {escaped(suggestion.reasons[0])}"
+
+
+def escaped(text: str) -> str:
+    """Plain text for a label that takes rich text."""
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _count(number: int) -> str:
+    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _percent(share: float) -> str:
+    digits = 0 if share >= 0.995 else 1 if share >= 0.01 else 2
+    return f"{100 * share:.{digits}f}{_NBSP}%"
