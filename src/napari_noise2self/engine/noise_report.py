@@ -206,7 +206,7 @@ class NoiseReport:
     def to_json(self) -> dict[str, Any]:
         """The report as numbers, strings, lists and mappings; NaN becomes None."""
         suggestion = self.suggestion
-        plain: dict[str, Any] = _plain(
+        found: dict[str, Any] = plain(
             {
                 "axes": self.axes,
                 "spatial_axes": self.spatial_axes,
@@ -226,14 +226,15 @@ class NoiseReport:
                 },
             }
         )
-        return plain
+        return found
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON takes it: tuples stay sequences, NaN and infinities become None."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

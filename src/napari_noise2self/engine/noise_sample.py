@@ -100,7 +100,7 @@ def clean(sample: Sample, channel: int) -> Cleaned | None:
     masks = []
     for run in raw:
         missing, hot = find_bad(run)
-        dead = _dead(run, missing)
+        dead = find_dead(run, missing)
         counts += missing.sum(), hot.sum(), dead.sum()
         bad = missing | hot | dead
         masks.append(bad[0])
@@ -170,7 +170,7 @@ def frame_differences(
     )
 
 
-def _dead(frame: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def find_dead(frame: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Pixels far below all eight neighbours, which are like each other.
 
     The mirror image of a hot pixel: further below the least of its neighbours
