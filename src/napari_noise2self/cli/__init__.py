@@ -1,4 +1,4 @@
-"""The terminal: ``napari-noise2self demo | denoise | noise | info``.
+"""The terminal: ``napari-noise2self demo | denoise | noise | calibrate | info``.
 
 One module per command.  Nothing is decided in them: the words of the command
 line become settings, a file becomes a `Stack`, and the engine does the work.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import typer
 
+from napari_noise2self.cli.calibrate import calibrate
 from napari_noise2self.cli.demo import demo
 from napari_noise2self.cli.denoise import denoise
 from napari_noise2self.cli.info import info
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (denoise, demo, noise, info):
+for command in (denoise, demo, noise, calibrate, info):
     app.command()(command)
 
 

@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from napari_noise2self.engine.config import TrainingConfig
     from napari_noise2self.engine.pipeline import Result
     from napari_noise2self.stacks.stack import Stack
@@ -52,11 +54,11 @@ def say(sentence: str, quiet: bool) -> None:
         err.print(sentence, markup=False)
 
 
-def denoised(stack: Stack, config: TrainingConfig, quiet: bool) -> Result:
-    """The stack without its noise; with a progress bar."""
+def progress_bar(quiet: bool) -> Progress:
+    """A bar with the share that is done and the time left; nothing where nobody looks."""
     from rich.progress import BarColumn, Progress, TextColumn
 
-    bar = Progress(
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
@@ -65,7 +67,19 @@ def denoised(stack: Stack, config: TrainingConfig, quiet: bool) -> Result:
         transient=True,
         disable=quiet or not err.is_terminal,
     )
-    with bar:
+
+
+def time_left(seconds: float) -> str:
+    """How a bar tells the time that is left; nothing while it is not known."""
+    if not math.isfinite(seconds):
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02} left"
+
+
+def denoised(stack: Stack, config: TrainingConfig, quiet: bool) -> Result:
+    """The stack without its noise; with a progress bar."""
+    with progress_bar(quiet) as bar:
         task = bar.add_task("Starting", total=None, left="")
         from napari_noise2self.engine.events import Notice, TrainingEvent
         from napari_noise2self.engine.pipeline import denoise_events
@@ -81,10 +95,7 @@ def denoised(stack: Stack, config: TrainingConfig, quiet: bool) -> Result:
                     phase, fraction = "Training", event.step / event.steps
                 else:
                     phase, fraction = "Denoising", event.fraction
-                left = ""
-                if math.isfinite(event.seconds_left):
-                    minutes, seconds = divmod(round(event.seconds_left), 60)
-                    left = f"{minutes}:{seconds:02} left"
+                left = time_left(event.seconds_left)
                 bar.update(task, description=phase, total=1, completed=fraction, left=left)
         except StopIteration as stop:
             result: Result = stop.value
