@@ -94,7 +94,7 @@ def against(image: np.ndarray, target: np.ndarray, length: float = 1) -> np.ndar
     layout = Layout.of(image.shape)
     data = prepare([(image, layout)])
     device = torch.device("cpu")
-    sampler = Supervised(data, n2s.Grid(3), config, device)
+    sampler = Supervised(data, n2s.Grid(2), config, device)
     sampler.target = torch.from_numpy(data.normalisation.apply(target[None]))
     network = place(networks.build(config, 1, 2, config.seed), device, 2)
     plan = training.plan(config, data.pixels, sampler, device)
@@ -102,7 +102,7 @@ def against(image: np.ndarray, target: np.ndarray, length: float = 1) -> np.ndar
     for _ in training.train(network, sampler, plan, config, data.normalisation.scale, Control()):
         pass
     frame = Frame.of(image, layout, data.normalisation, 0)
-    *_, result = Predictor(network, n2s.Grid(3), device, averaging=8).single_pass(frame.values)
+    *_, result = Predictor(network, n2s.Grid(2), device, averaging=8).single_pass(frame.values)
     return frame.restore(result)[0]
 
 

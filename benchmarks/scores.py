@@ -30,7 +30,7 @@ from napari_noise2self.stacks import samples
 SIDE = 512
 PARTITIONS = {
     "grid 4": n2s.Grid(4),
-    "grid 3": n2s.Grid(3),
+    "grid 2": n2s.Grid(2),
     "random 25": n2s.RandomPartition(25),
     "checkerboard": n2s.Checkerboard(),
     "grid 5, extent 3": n2s.Grid(5, 3),

@@ -88,7 +88,7 @@ def measure(device: torch.device, ndim: int, crop: int = 128) -> dict:
     layout = Layout.of(shape, volume=ndim == 3)
     data = prepare([(image, layout)])
     assert data is not None
-    partition = Grid(3) if ndim == 2 else Grid((2, 4, 4))
+    partition = Grid(2)
     sampler = Sampler(data, partition, config, device)
     network = place(networks.build(config, 1, ndim, 0), device, ndim)
     dtype = fast_dtype(device)
@@ -139,7 +139,7 @@ def preparing() -> dict:
     }
     data = prepare([(image, layout)])
     assert data is not None
-    steps["sampler_4096_s"] = lambda: Sampler(data, Grid(3), TrainingConfig(), device)
+    steps["sampler_4096_s"] = lambda: Sampler(data, Grid(2), TrainingConfig(), device)
     return {name: seconds(function, device, 3) for name, function in steps.items()}
 
 

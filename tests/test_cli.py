@@ -279,7 +279,7 @@ def test_info_describes_images_that_cannot_be_denoised(tmp_path, pixel):
 def test_noise_says_what_it_is_and_how_to_denoise_it(noisy):
     result = run("noise", noisy)
     assert result.exit_code == 0, result.output
-    for word in ("gain", "offset", "read noise", "along y", "along x", "suggestion", "--grid 3"):
+    for word in ("gain", "offset", "read noise", "along y", "along x", "suggestion", "--grid 2"):
         assert word in result.stdout
     assert run("noise", noisy, "--volume", "--axes", "ZYX").stdout.count("along") == 3
 

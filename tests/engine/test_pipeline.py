@@ -72,7 +72,7 @@ def test_offset_and_gain_only_offset_and_scale_the_result(run):
 def test_the_info_says_how_it_was_made_and_is_json(run):
     _, result = run(noise(48, 48))
     info = json.loads(json.dumps(result.info, allow_nan=False))
-    assert info["partition"] == {"kind": "grid", "width": [3, 3], "extent": [1, 1]}
+    assert info["partition"] == {"kind": "grid", "width": [2, 2], "extent": [1, 1]}
     assert (info["network"], info["output"], info["axes"]) == ("unet", "single-pass", "ZYX"[1:])
     assert info["score"] == pytest.approx(100, rel=0.5)
     assert info["steps"] > 0

@@ -119,7 +119,7 @@ def test_training_denoises(noisy, truth, trained):
 def test_the_score_is_the_error_plus_the_variance_of_the_noise(noisy, truth, trained):
     """Proposition 1 of the paper, at the held-out positions."""
     predicted = trained.predict(noisy, output="j-invariant")
-    where = Grid(3).held_out(noisy.shape)
+    where = Grid(2).held_out(noisy.shape)
     noise = np.mean((noisy - truth)[where] ** 2)
     error = np.mean((predicted - truth)[where] ** 2)
     # What is left is twice the mean product of noise and error, of mean 0 as they are independent.

@@ -31,8 +31,8 @@ class TrainingConfig(BaseModel):
     Parameters
     ----------
     partition : Grid, RandomPartition or Checkerboard, optional
-        The partition J; None takes a grid of width 3 (2 × 4 × 4 in volumes), or what suits
-        the noise where it is correlated.
+        The partition J; None takes a grid of width 2, or what suits the noise
+        where it is correlated.
     replacement : {"mean", "median", "neighbor", "uniform", "zero"}
         What hidden pixels are replaced with: the mean or the median of their
         visible neighbours, one of these by chance, random values with the

@@ -264,7 +264,7 @@ def suggest(spatial_axes: str, channels: tuple[ChannelNoise, ...]) -> Suggestion
             f"hidden around each target, in a grid just wide enough."
         )
     else:
-        partition = Grid(3) if len(spatial_axes) == 2 else Grid((2, 4, 4))
+        partition = Grid(2)
         if any(axis.rho for c in channels for axis in c.correlation.values()):
             why = "No correlated noise was found: only the targets themselves are hidden."
         else:

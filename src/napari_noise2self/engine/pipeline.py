@@ -167,7 +167,7 @@ def denoise(
         axis that is not spatial counts frames.  By default the last two axes
         are YX and leading ones are frames.
     partition : Grid, RandomPartition or Checkerboard, optional
-        The partition J; by default what suits the noise: a grid of width 3 if it is white.
+        The partition J; by default what suits the noise: a grid of width 2 if it is white.
     network : {"unet", "dncnn"} or torch.nn.Module
     epochs : float, optional
         One epoch draws as many targets as the data has pixels; by default
