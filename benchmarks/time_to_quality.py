@@ -116,7 +116,7 @@ def methods(source: Path, target: Path, folder: str, peer: Path | None) -> dict[
     ours += ["--overwrite", "--quiet", "--dtype", "float32"]
     found = {"ours, default": ours}
     # A quarter, half, twice and four times the automatic length of these fields.
-    for epochs in (1.3, 2.6, 10.4, 20.8):
+    for epochs in (2.9, 5.9, 23, 47):
         found[f"ours, {epochs:g} epochs"] = [*ours, "--epochs", str(epochs)]
     for kind in ("nlm", "tv"):
         here = str(Path(__file__).parent)
