@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import time
@@ -28,6 +29,7 @@ from napari_noise2self.engine.hardware import engine_errors, place, select_devic
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.model_file import load_trained, save_trained
 from napari_noise2self.engine.noise import estimate_noise
+from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.prediction import predict_frames
 from napari_noise2self.engine.preparation import (
     Frame,
@@ -36,7 +38,7 @@ from napari_noise2self.engine.preparation import (
 )
 from napari_noise2self.engine.preview import Preview
 from napari_noise2self.engine.sampling import Sampler
-from napari_noise2self.engine.scoring import Score
+from napari_noise2self.engine.scoring import HeldOut, Score
 from napari_noise2self.engine.sure import Risk
 from napari_noise2self.engine.trained import (
     Trained,
@@ -428,12 +430,49 @@ class Denoiser:
                 noise = estimate_noise(image, layout.axes, volume=layout.volume)
                 kind = self._usable_output(trained, output)
                 return risk_of_output(trained, image, layout, noise, kind, self._averaging(layout))
-            frames = (
-                Frame.of(image, layout, trained.normalisation, number)
-                for number in range(layout.frames)
+            return trained.score(self._held_out(trained, image, layout))
+
+    def held_out(
+        self, image: Any, axes: str | None = None, partition: Partition | None = None
+    ) -> list[HeldOut]:
+        """The J-invariant prediction at held-out positions, to compare denoisers pixel by pixel.
+
+        Parameters
+        ----------
+        image, axes
+            As for `predict`.
+        partition : Grid, RandomPartition or Checkerboard, optional
+            Whose subset is hidden and whose held-out positions are told, to
+            compare on those of another denoiser; by default the model's own.
+            Of another partition, positions may have been targets in training.
+
+        Returns
+        -------
+        positions : list of HeldOut, one per channel
+            In grey values.
+        """
+        image = as_array(image)
+        layout = Layout.of(image.shape, axes, self.config.volume)
+        trained = self._check(image, layout)
+        if partition is not None:
+            trained = dataclasses.replace(trained, partition=partition)
+        with engine_errors():
+            positions = self._held_out(trained, image, layout)
+        normalisation = trained.normalisation
+        return [
+            place.in_grey(offset, scale)
+            for place, offset, scale in zip(
+                positions, normalisation.offset, normalisation.scale, strict=True
             )
-            pieces = ((frame.values, frame.valid, None) for frame in frames)
-            return trained.score(trained.held_out_positions(pieces, self._averaging(layout)))
+        ]
+
+    def _held_out(self, trained: Trained, image: Any, layout: Layout) -> list[HeldOut]:
+        frames = (
+            Frame.of(image, layout, trained.normalisation, number)
+            for number in range(layout.frames)
+        )
+        pieces = ((frame.values, frame.valid, None) for frame in frames)
+        return trained.held_out_positions(pieces, self._averaging(layout))
 
     def _usable_output(self, trained: Trained, output: Output) -> str:
         kind = self.resolved_output(output)

@@ -29,7 +29,7 @@ class HeldOut:
     Attributes
     ----------
     predicted, observed : ndarray of float64, shape (n,)
-        Normalised.
+        Normalised, unless it is said that they are in grey values.
     block : ndarray of int64, shape (n,)
         Which square of the image each position lies in.
     """
@@ -37,6 +37,10 @@ class HeldOut:
     predicted: NDArray[np.float64]
     observed: NDArray[np.float64]
     block: NDArray[np.int64]
+
+    def in_grey(self, offset: float, scale: float) -> HeldOut:
+        """The same in grey values, which are ``normalised * scale + offset``."""
+        return HeldOut(self.predicted * scale + offset, self.observed * scale + offset, self.block)
 
     @classmethod
     def join(cls, pieces: Sequence[HeldOut]) -> HeldOut:

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+import napari_noise2self as n2s
+from napari_noise2self import InputError, TrainingConfig
+from napari_noise2self.engine.comparison import ComparisonEvent, compare, compare_events
+from napari_noise2self.engine.events import Control
+from napari_noise2self.engine.ranking import Ranking, Row, difference
+from napari_noise2self.engine.scoring import Score
+from napari_noise2self.stacks.samples import cells
+
+SHORT = {"epochs": 2.0, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return cells((128, 144), seed=2)
+
+
+@pytest.fixture(scope="module")
+def comparison(sample):
+    return compare(sample.noisy.data, ["median", "gaussian", "unet"], truth=sample.truth, **SHORT)
+
+
+def test_the_score_ranks_as_the_truth_does(comparison):
+    rows = comparison.rows
+    assert sorted(row["denoiser"] for row in rows) == ["Gaussian", "Median", "UNet"]
+    assert [row["score"] for row in rows] == sorted(row["score"] for row in rows)
+    assert [row["psnr"] for row in rows] == sorted((row["psnr"] for row in rows), reverse=True)
+    assert comparison.best.name == rows[0]["denoiser"]
+    assert all(row["seconds"] > 0 and 0 < row["ssim"] <= 1 for row in rows)
+
+
+def test_all_are_compared_on_the_same_pixels(comparison):
+    first, *others = comparison.ranking.rows
+    for row in others:
+        for mine, theirs in zip(first.blocks, row.blocks, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+        assert [e.size for e in row.errors] == [e.size for e in first.errors]
+    assert comparison.positions == sum(e.size for e in first.errors)
+    for row in comparison.ranking.rows:
+        assert row.score.loss == pytest.approx(np.mean(np.concatenate(row.errors)))
+
+
+def test_results_are_images_and_the_table_is_json(comparison, sample):
+    for row in comparison.ranking.rows:
+        assert row.result.shape == sample.noisy.data.shape
+        assert n2s.psnr(sample.truth, row.result, data_range=np.ptp(sample.truth)) == (
+            pytest.approx(row.psnr)
+        )
+    table = json.loads(json.dumps(comparison.to_json(), allow_nan=False))
+    assert table["rows"][0]["rank"] == 1
+    assert table["partition"]["kind"] == "grid"
+
+
+def test_settings_of_a_row_make_its_result_again(sample):
+    found = compare(sample.noisy.data, ["unet"], **SHORT).ranking.rows[0]
+    config = TrainingConfig.model_validate(found.settings)
+    again = n2s.Denoiser(config).fit(sample.noisy.data).predict(sample.noisy.data)
+    np.testing.assert_array_equal(again, found.result)
+
+
+def test_the_same_model_twice_is_a_tie_and_a_worse_one_is_not(sample, tmp_path):
+    noisy = sample.noisy.data
+    good = n2s.Denoiser(TrainingConfig(**SHORT)).fit(noisy)
+    good.save(tmp_path / "good.safetensors")
+    poor = n2s.Denoiser(TrainingConfig(epochs=0.05, device="cpu")).fit(noisy)
+    found = compare(noisy, [good, tmp_path / "good.safetensors", poor], device="cpu")
+    assert found.ranking.ranks == (1, 1, 3)
+    assert found.ranking.tied == (True, True, False)
+    assert {row["denoiser"] for row in found.rows[:2]} == {"A trained model", "good"}
+
+
+def test_a_difference_is_known_better_than_the_scores(comparison):
+    first, second = comparison.ranking.rows[:2]
+    mean, error = difference(second, first)
+    assert mean == pytest.approx(second.score.loss - first.score.loss)
+    assert error < math.hypot(first.score.error, second.score.error)
+    assert difference(first, first) == (0, 0)
+
+
+def test_one_that_fails_is_a_row_that_says_why_and_the_others_go_on(sample, tmp_path):
+    missing = tmp_path / "missing.safetensors"
+    found = compare(sample.noisy.data, ["gaussian", missing])
+    assert [row["denoiser"] for row in found.rows] == ["Gaussian", "missing"]
+    assert "missing.safetensors" in found.rows[1]["failure"]
+    assert found.rows[1]["rank"] is None
+    assert found.rows[1]["score"] is None
+
+
+def test_a_stop_ends_it_with_what_is_complete(sample):
+    control = Control()
+    events = compare_events(sample.noisy.data, ["gaussian", "unet"], control=control)
+    try:
+        while True:
+            event = next(events)
+            if isinstance(event, ComparisonEvent) and event.doing.startswith("Training"):
+                control.stop()
+    except StopIteration as stop:
+        found = stop.value
+    assert found.stopped
+    assert [row["denoiser"] for row in found.rows] == ["Gaussian", "UNet"]
+    assert found.rows[1]["failure"] == "Stopped before it was trained."
+
+
+def test_progress_never_goes_back(sample):
+    events = []
+    compare(sample.noisy.data, ["gaussian", "median"], progress=events.append)
+    fractions = [event.fraction for event in events if isinstance(event, ComparisonEvent)]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+
+
+@pytest.mark.parametrize(
+    ("image", "settings", "words"),
+    [
+        (np.ones((64, 64)), {}, "constant"),
+        (np.zeros((64, 64)), {"denoisers": ["sharpen"]}, "'sharpen'"),
+        (np.zeros((64, 64)), {"denoisers": ["unet", "unet"]}, "once"),
+        (np.zeros((64, 64)), {"denoisers": []}, "at least one"),
+        (np.zeros((64, 64)), {"truth": np.zeros((3, 3))}, r"\(3, 3\)"),
+        (np.zeros((64, 64)), {"axes": "TCZYX"}, "axes"),
+        (np.broadcast_to(np.float32(0), (5000, 5000)), {}, "25 million"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_a_sentence(image, settings, words):
+    with pytest.raises(InputError, match=words):
+        compare(image, **{"denoisers": ["gaussian"], **settings})
+
+
+def test_ranks_of_rows_without_a_score_are_none():
+    failed = Row("x", "", {}, Score.unknown(), 0.0, failure="why")
+    assert Ranking.of([failed]).ranks == (None,)
+    assert Ranking.of([]).rows == ()
