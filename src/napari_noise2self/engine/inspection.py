@@ -186,6 +186,32 @@ def _reflected(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     return np.where(index < size, index, 2 * size - 2 - index)
 
 
+def name_of(partition: Partition, ndim: int) -> str:
+    """A partition in a few words, such as "grid of width 4×6, hidden block 1×3".
+
+    Parameters
+    ----------
+    partition : Partition
+    ndim : int
+        Number of spatial axes.
+
+    Returns
+    -------
+    name : str
+    """
+    extent = _sizes(partition.extents(ndim))
+    block = "" if extent == "1" else f", hidden block {extent}"
+    if isinstance(partition, Grid):
+        return f"grid of width {_sizes(partition.widths(ndim))}{block}"
+    if isinstance(partition, RandomPartition):
+        return f"random partition into {partition.subsets} subsets{block}"
+    return partition.kind
+
+
+def _sizes(numbers: tuple[int, ...]) -> str:
+    return str(numbers[0]) if len(set(numbers)) == 1 else "×".join(map(str, numbers))
+
+
 @dataclass(frozen=True)
 class Figures:
     """A partition of one image in numbers.

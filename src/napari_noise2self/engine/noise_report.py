@@ -264,7 +264,7 @@ def suggest(spatial_axes: str, channels: tuple[ChannelNoise, ...]) -> Suggestion
             f"hidden around each target, in a grid just wide enough."
         )
     else:
-        partition = Grid(2)
+        partition = Grid.for_white_noise()
         if any(axis.rho for c in channels for axis in c.correlation.values()):
             why = "No correlated noise was found: only the targets themselves are hidden."
         else:

@@ -95,7 +95,8 @@ class PartitionLayers:
                 self._add(kind, data, scene)
             else:
                 self._move(layer, scene)
-                layer.data = data
+                if not np.array_equal(layer.data, data):
+                    layer.data = data
                 layer.name = self._name(kind, scene)
                 layer.visible = True
         finally:

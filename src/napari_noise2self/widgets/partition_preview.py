@@ -32,7 +32,7 @@ from napari_noise2self.widgets.partition_worker import (
     answers,
     suggestions,
 )
-from napari_noise2self.widgets.scene import Scene, canvas_size
+from napari_noise2self.widgets.scene import Scene, camera_of, canvas_size
 
 if TYPE_CHECKING:
     import napari
@@ -175,7 +175,8 @@ class Preview:
         for name in ("partition", "width", "subsets", "extent", "volume", "seed"):
             self._link(getattr(settings.events, name), self._update_soon)
         self._link(settings.events.layer, self._follow_layer)
-        for event in (viewer.camera.events.center, viewer.camera.events.zoom):
+        camera = camera_of(viewer)
+        for event in (camera.events.center, camera.events.zoom):
             self._link(event, self._schedule)
         for event in (viewer.dims.events.point, viewer.dims.events.order):
             self._link(event, self._schedule)
@@ -216,15 +217,16 @@ class Preview:
         viewer, shown = self._viewer(), self.shown
         if viewer is None or shown is None:
             return
-        centre = list(viewer.camera.center)
+        camera = camera_of(viewer)
+        centre = list(camera.center)
         place = shown.scene.centre()
         lead = viewer.dims.ndim - len(place)
         for number, axis in enumerate(viewer.dims.displayed[-2:]):
             if axis >= lead:
                 centre[number - 2] = place[axis - lead]
-        viewer.camera.center = tuple(centre)
+        camera.center = tuple(centre)
         across = shown.scene.pixel_size() * PIXELS_ACROSS
-        viewer.camera.zoom = min(canvas_size(viewer)) / across
+        camera.zoom = min(canvas_size(viewer)) / across
 
     def measure(self) -> None:
         """Estimate the noise of the layer, in a worker."""

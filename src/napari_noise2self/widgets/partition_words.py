@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_noise2self.engine.inspection import Figures
-from napari_noise2self.engine.partition import Checkerboard, Grid, Partition, RandomPartition
+from napari_noise2self.engine.inspection import Figures, name_of
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.leakage import Leakage
@@ -14,25 +13,6 @@ if TYPE_CHECKING:
 
 # Keeps a number and its unit on one line.
 _NBSP = "\N{NO-BREAK SPACE}"
-
-
-def sizes(numbers: tuple[int, ...]) -> str:
-    """Numbers per axis, such as "4×6", or one if they are all the same."""
-    if len(set(numbers)) == 1:
-        return str(numbers[0])
-    return "×".join(map(str, numbers))
-
-
-def partition_name(partition: Partition, ndim: int) -> str:
-    """A partition in a few words."""
-    extent = sizes(partition.extents(ndim))
-    block = "" if extent == "1" else f", hidden block {extent}"
-    if isinstance(partition, Grid):
-        return f"grid of width {sizes(partition.widths(ndim))}{block}"
-    if isinstance(partition, RandomPartition):
-        return f"random partition into {partition.subsets} subsets{block}"
-    assert isinstance(partition, Checkerboard)
-    return "checkerboard"
 
 
 def figures_in_words(numbers: Figures) -> str:
@@ -75,7 +55,7 @@ def leakage_in_words(leakage: Leakage, subsets: int) -> str:
 
 def shown_in_words(shown: Shown) -> str:
     """All that is known of the present view, as rich text."""
-    name = partition_name(shown.partition, shown.scene.layout.ndim)
+    name = name_of(shown.partition, shown.scene.layout.ndim)
     lines = []
     if shown.automatic:
         lines.append(
@@ -95,7 +75,7 @@ def shown_in_words(shown: Shown) -> str:
 
 def suggestion_in_words(suggestion: Suggestion, ndim: int) -> str:
     """What the noise estimate suggests, and why."""
-    name = partition_name(suggestion.partition, ndim)
+    name = name_of(suggestion.partition, ndim)
     return f"Suggested: a <b>{name}</b>. {escaped(suggestion.reasons[0])}"
 
 

@@ -178,6 +178,12 @@ class Scene:
         return np.asarray(self.source.layer.data_to_world(middle), float)
 
 
+def camera_of(viewer: napari.Viewer) -> Any:
+    """The camera of a viewer."""
+    scene = getattr(viewer, "scene", None)
+    return viewer.camera if scene is None else scene.camera  # napari < 0.9
+
+
 def canvas_size(viewer: napari.Viewer) -> tuple[float, float]:
     """Height and width of the canvas in pixels of the screen."""
     canvas = getattr(viewer, "canvas", None)
@@ -189,8 +195,9 @@ def _corners(
     viewer: napari.Viewer, layer: Any, seen: list[int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The box in pixels of the layer that holds the four corners of the canvas."""
-    half = [side / max(viewer.camera.zoom, 1e-12) / 2 for side in canvas_size(viewer)]
-    centre = viewer.camera.center[-2:]
+    camera = camera_of(viewer)
+    half = [side / max(camera.zoom, 1e-12) / 2 for side in canvas_size(viewer)]
+    centre = camera.center[-2:]
     found = []
     for signs in itertools.product((-1, 1), repeat=2):
         point = list(viewer.dims.point)
