@@ -1,4 +1,4 @@
-"""The terminal: ``napari-noise2self demo | denoise | noise | calibrate | info``.
+"""The terminal: ``napari-noise2self demo | denoise | noise | calibrate | preview | info``.
 
 One module per command.  Nothing is decided in them: the words of the command
 line become settings, a file becomes a `Stack`, and the engine does the work.
@@ -14,6 +14,7 @@ from napari_noise2self.cli.demo import demo
 from napari_noise2self.cli.denoise import denoise
 from napari_noise2self.cli.info import info
 from napari_noise2self.cli.noise import noise
+from napari_noise2self.cli.preview import preview
 
 app = typer.Typer(
     help="Denoise microscopy images without clean ones, by Noise2Self.",
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (denoise, demo, noise, calibrate, info):
+for command in (denoise, demo, noise, calibrate, preview, info):
     app.command()(command)
 
 

@@ -104,7 +104,6 @@ class PartitionWidget(QWidget):
         self._link(self.session.events.state, self._show_possible)
         self._link(self.session.events.has_z, self._show_possible)
         self._link(preview.changed, self._show)
-        self._link(preview.measured, self._show_words)
         self._show_layers()
         for name in self.form.controls:
             self._show_setting(name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,17 +20,13 @@ from napari_noise2self.engine.inspection import (
     figures,
     hidden_in,
     labels_in,
+    within,
 )
 from napari_noise2self.engine.partition import Grid, Partition
 from napari_noise2self.widgets.layers import Source
+from napari_noise2self.widgets.partition_inquiry import Inquiry
 from napari_noise2self.widgets.partition_layers import HIDDEN, TARGET, PartitionLayers
-from napari_noise2self.widgets.partition_worker import (
-    Answer,
-    Question,
-    Task,
-    answers,
-    suggestions,
-)
+from napari_noise2self.widgets.partition_measurement import Measurement
 from napari_noise2self.widgets.scene import Scene, camera_of, canvas_size
 
 if TYPE_CHECKING:
@@ -40,16 +35,13 @@ if TYPE_CHECKING:
 
     from napari_noise2self.engine.leakage import Block, Leakage
     from napari_noise2self.engine.noise_report import Suggestion
+    from napari_noise2self.widgets.partition_worker import Answer
     from napari_noise2self.widgets.session import Session
 
 logger = logging.getLogger(__name__)
 
 # Milliseconds without a further move of the view before the layers follow.
 DEBOUNCE = 80
-# A slow read may be under way while a newer one begins; no more than that.
-MOST_TASKS = 2
-# Milliseconds for the window to draw before PyTorch is imported, which slows it down.
-PATIENCE = 500
 # "Zoom in" shows about so many pixels across.
 PIXELS_ACROSS = 40
 
@@ -95,25 +87,6 @@ class Shown:
     error: str = ""
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """A suggestion, and what it is of."""
-
-    layer: weakref.ref[Any]
-    volume: bool
-    suggestion: Suggestion
-
-
-@dataclass
-class _Memory:
-    """What was read and checked last, for the same part of the same data."""
-
-    block_key: Any = None
-    block: Block | None = None
-    leakage_key: Any = None
-    leakage: Leakage | None = None
-
-
 class Preview:
     """The partition of the chosen layer, as layers and as something to show beside them.
 
@@ -132,14 +105,15 @@ class Preview:
         Why there is nothing to show.
     subset : int
         The subset that is hidden.
+    measurement : Measurement
+        The noise estimate.
+    inquiry : Inquiry
+    layers : PartitionLayers
     changed : Signal()
-        `shown` or `message` has changed.
-    measured : Signal()
-        The noise estimate has begun, ended or failed.
+        Any of this has changed.
     """
 
     changed = Signal()
-    measured = Signal()
 
     def __init__(self, viewer: napari.Viewer, session: Session) -> None:
         self._viewer = weakref.ref(viewer)
@@ -147,14 +121,9 @@ class Preview:
         self.shown: Shown | None = None
         self.message = ""
         self.subset = 0
-        self.measuring = False
-        self.measure_error = ""
-        self._measured: _Measured | None = None
-        self._measurement: Task | None = None
-        self._memory = _Memory()
-        self._tasks: list[Task] = []
-        self._patient = False
-        self._waiting: Question | None = None
+        self.inquiry = Inquiry(self._answered, self._failed)
+        self.measurement = Measurement()
+        self.measurement.changed.connect(self._measured)
         self._links: list[tuple[Any, Callable[..., None]]] = []
         self._layer_links: list[tuple[Any, Callable[..., None]]] = []
         self.layers = PartitionLayers(viewer, self._layers_changed)
@@ -163,10 +132,6 @@ class Preview:
         self._timer.setInterval(DEBOUNCE)
         self._timer.timeout.connect(self.update)
         settings = session.settings
-        self._later = QTimer()
-        self._later.setSingleShot(True)
-        self._later.setInterval(PATIENCE)
-        self._later.timeout.connect(self._start_waiting)
         # At once, but only once where several settings change together.
         self._soon = QTimer()
         self._soon.setSingleShot(True)
@@ -185,17 +150,14 @@ class Preview:
 
     def close(self) -> None:
         """Take the layers away and listen to nothing any longer."""
-        for timer in (self._timer, self._soon, self._later):
-            timer.stop()
+        self._timer.stop()
+        self._soon.stop()
         for links in (self._links, self._layer_links):
             _unlink(links)
-        self._drop_tasks()
-        if self._measurement is not None:
-            self._measurement.drop()
-        self._waiting = None
+        self.inquiry.close()
+        self.measurement.forget()
         self.layers.close()
         self.shown = None
-        self._memory = _Memory()
 
     # -- what the user does --------------------------------------------------
 
@@ -230,25 +192,8 @@ class Preview:
 
     def measure(self) -> None:
         """Estimate the noise of the layer, in a worker."""
-        if self.measuring or self.shown is None:
-            return
-        source, volume = self.shown.scene.source, self.shown.scene.layout.volume
-        layer = weakref.ref(source.layer)
-
-        def keep(suggestion: Suggestion) -> None:
-            self._measured = _Measured(layer, volume, suggestion)
-
-        self.measuring, self.measure_error = True, ""
-        self._measurement = Task(
-            suggestions,
-            source.data,
-            source.axes,
-            volume,
-            on_result=keep,
-            on_error=self._measure_failed,
-            on_end=self._measure_ended,
-        )
-        self.measured.emit()
+        if self.shown is not None:
+            self.measurement.start(self.shown.scene)
 
     def take_suggestion(self) -> None:
         """Use the suggested grid."""
@@ -258,12 +203,7 @@ class Preview:
     @property
     def suggestion(self) -> Suggestion | None:
         """What the noise of the present layer suggests, if it was estimated."""
-        known = self._measured
-        if known is None or self.shown is None:
-            return None
-        scene = self.shown.scene
-        fits = known.layer() is scene.source.layer and known.volume == scene.layout.volume
-        return known.suggestion if fits else None
+        return None if self.shown is None else self.measurement.suggestion(self.shown.scene)
 
     # -- what moves it -------------------------------------------------------
 
@@ -281,24 +221,27 @@ class Preview:
         layer = self._session.settings.layer
         _unlink(self._layer_links)
         self.layers.clear()
-        self._memory = _Memory()
-        if self._measurement is not None:
-            self._measurement.drop()
-        self.measuring = False
+        self.inquiry.forget()
+        self.measurement.drop()
         if layer is not None:
             for name in _OF_LAYER:
                 event = getattr(layer.events, name, None)
                 if event is not None:
                     event.connect(self._layer_edited)
                     self._layer_links.append((event, self._layer_edited))
-        self.measured.emit()
         self.update()
 
     def _layer_edited(self, event: Any = None) -> None:
         if getattr(event, "type", "") == "data":
-            self._memory = _Memory()
-            self._measured = None
+            self.inquiry.forget()
+            self.measurement.forget()
         self._schedule()
+
+    def _measured(self) -> None:
+        if self.measurement.running:
+            self.changed.emit()
+        else:
+            self.update()
 
     def _layers_changed(self) -> None:
         if self.shown is not None:
@@ -312,8 +255,7 @@ class Preview:
         viewer = self._viewer()
         if viewer is None:
             return
-        self._drop_tasks()
-        self._waiting = None
+        self.inquiry.drop()
         try:
             self.shown = self._look(viewer)
             self.message = ""
@@ -338,7 +280,7 @@ class Preview:
         partition: Partition
         if chosen is not None:
             partition = chosen
-        elif (suggestion := self._suggestion_for(scene)) is not None:
+        elif (suggestion := self.measurement.suggestion(scene)) is not None:
             partition = suggestion.partition
         else:
             partition = Grid.for_white_noise()
@@ -356,12 +298,6 @@ class Preview:
             donut=donut(partition, shape, window, self.subset),
         )
 
-    def _suggestion_for(self, scene: Scene) -> Suggestion | None:
-        known = self._measured
-        if known is None or known.layer() is not scene.source.layer:
-            return None
-        return known.suggestion if known.volume == scene.layout.volume else None
-
     def _draw(self) -> None:
         """Bring the layers up to date with what is known."""
         shown = self.shown
@@ -378,54 +314,20 @@ class Preview:
     # -- what the data say ---------------------------------------------------
 
     def _ask(self, shown: Shown) -> None:
-        scene, memory = shown.scene, self._memory
-        extents = shown.partition.extents(len(scene.window))
-        block_key = (scene.region, scene.layout, extents)
-        leakage_key = (scene.region, scene.layout, shown.partition)
-        if memory.block_key != block_key:
-            memory.block_key, memory.block = block_key, None
-        if memory.leakage_key != leakage_key:
-            memory.leakage_key, memory.leakage = leakage_key, None
-        shown.leakage = memory.leakage
-        if memory.block is not None:
-            shown.values = self._values(memory.block, scene)
-        self._start(
-            Question(scene, shown.partition, shown.subset, memory.block, memory.leakage is None)
-        )
-
-    def _start(self, question: Question) -> None:
-        if len(self._tasks) >= MOST_TASKS:
-            self._waiting = question  # the newest only
-            return
-        if "torch" not in sys.modules and not self._patient:
-            self._patient, self._waiting = True, question
-            self._later.start()
-            return
-        if self._later.isActive():
-            self._waiting = question
-            return
-        task = Task(
-            answers,
-            question,
-            on_result=self._answered,
-            on_error=self._failed,
-            on_end=self._ended,
-        )
-        self._tasks.append(task)
-
-    def _drop_tasks(self) -> None:
-        for task in self._tasks:
-            task.drop()
+        inquiry = self.inquiry
+        inquiry.ask(shown.scene, shown.partition, shown.subset)
+        shown.leakage = inquiry.leakage
+        if inquiry.block is not None:
+            shown.values = self._values(inquiry.block, shown.scene)
 
     def _answered(self, answer: Answer) -> None:
-        shown, memory = self.shown, self._memory
+        shown = self.shown
         if shown is None or answer.question.scene is not shown.scene:
             return
-        memory.block = answer.block
         shown.values = self._values(answer.block, shown.scene)
         shown.masked = answer.masked
         if answer.leakage is not None:
-            memory.leakage = shown.leakage = answer.leakage
+            shown.leakage = answer.leakage
         else:
             self.layers.show("masked", answer.masked, shown.scene)
         self.changed.emit()
@@ -439,39 +341,11 @@ class Preview:
             self.shown.error = reason if known else f"The data in view could not be read: {reason}"
             self.changed.emit()
 
-    def _ended(self, task: Task) -> None:
-        if task in self._tasks:
-            self._tasks.remove(task)
-        self._start_waiting()
-
-    def _start_waiting(self) -> None:
-        question, self._waiting = self._waiting, None
-        if question is not None:
-            self._start(question)
-
     @staticmethod
     def _values(block: Block, scene: Scene) -> NDArray[Any]:
         """The pixels of the scene, without their surroundings."""
-        inner = tuple(
-            slice(part.start - outer.start, part.stop - outer.start)
-            for part, outer in zip(block.window, block.outer, strict=True)
-        )
+        inner = within(block.window, block.outer)
         return scene.restored(block.values[(slice(None), *inner)])
-
-    def _measure_failed(self, error: Exception) -> None:
-        known = isinstance(error, Noise2SelfError)
-        if not known:
-            logger.error("the noise estimate failed", exc_info=error)
-        self.measure_error = str(error) if known else f"{type(error).__name__}: {error}"
-
-    def _measure_ended(self, task: Task) -> None:
-        if task is not self._measurement:
-            return
-        self._measurement = None
-        if self.measuring:
-            self.measuring = False
-            self.measured.emit()
-            self.update()
 
 
 def _unlink(links: list[tuple[Any, Callable[..., None]]]) -> None:

@@ -222,16 +222,16 @@ class Words(QWidget):
         """Say what is known."""
         shown, suggestion = preview.shown, preview.suggestion
         self.figures.setText(escaped(preview.message) if shown is None else shown_in_words(shown))
-        if preview.measuring:
+        if preview.measurement.running:
             said = "Estimating the noise…"
-        elif preview.measure_error:
-            said = escaped(preview.measure_error)
+        elif preview.measurement.error:
+            said = escaped(preview.measurement.error)
         elif suggestion is not None and shown is not None:
             said = suggestion_in_words(suggestion, shown.scene.layout.ndim)
         else:
             said = "What suits the noise of this layer is not known yet."
         self.suggestion.setText(said)
-        self.measure.setEnabled(shown is not None and not preview.measuring)
+        self.measure.setEnabled(shown is not None and not preview.measurement.running)
         taken = (
             suggestion is not None
             and shown is not None
