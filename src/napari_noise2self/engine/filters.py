@@ -91,6 +91,10 @@ class Filter:
     parallel: bool = True
 
 
+# Shorter axes have no level of wavelets with eight coefficients.
+_SHORTEST_FOR_WAVELETS = 14
+
+
 def _by_plane(function: Callable[..., Image], image: Image, **parameters: float) -> Image:
     """A filter of planes, applied to each plane of a volume."""
     if image.ndim == 2:
@@ -111,22 +115,9 @@ def _gaussian(image: Image, width: float, extents: Sequence[int] | None = None) 
 
 
 def _bilateral(image: Image, strength: float, width: float) -> Image:
-    return _by_plane(_bilateral_plane, image, strength=strength, width=width)
+    from napari_noise2self.engine.bilateral import bilateral
 
-
-def _bilateral_plane(image: Image, strength: float, width: float) -> Image:
-    from skimage.restoration import denoise_bilateral
-
-    # Its table of weights is wrong for grey values below 0.
-    lowest = image.min()
-    filtered = denoise_bilateral(
-        image - lowest,
-        win_size=2 * math.ceil(2 * width) + 1,
-        sigma_color=strength,
-        sigma_spatial=width,
-        mode="reflect",
-    )
-    return np.asarray(filtered + lowest)
+    return bilateral(image, strength, width)
 
 
 def _total_variation(image: Image, strength: float) -> Image:
@@ -159,6 +150,8 @@ def _bm3d(image: Image, strength: float) -> Image:
 
 
 def _wavelets(image: Image, strength: float) -> Image:
+    if image.ndim == 3 and min(image.shape) < _SHORTEST_FOR_WAVELETS:
+        return _by_plane(_wavelets, image, strength=strength)
     from skimage.restoration import denoise_wavelet
 
     # Averaged over shifts, or the grid of the coefficients would show.
