@@ -74,7 +74,9 @@ def draw(title: str, subtitle: str, panels: Sequence[Panel]) -> bytes:
 
     def write(lines: list[str], left: int, y: int, size: int, ink: tuple[int, int, int]) -> int:
         for line in lines:
-            pen.text((left, y), line, fill=ink, font=fonts[size])
+            # The font that comes with Pillow has no other letters.
+            plain = line.replace("×", "x").encode("latin-1", "replace").decode("latin-1")
+            pen.text((left, y), plain, fill=ink, font=fonts[size])
             y += int((1.25 if size == _TITLE else 1.35) * size)
         return y
 

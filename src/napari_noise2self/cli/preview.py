@@ -42,6 +42,8 @@ _REACH, _SLICES = 512, 16
 # Pixels across a picture: enough of them to see the pattern, few enough to see each.
 _FEWEST, _MOST = 24, 48
 _TINT = 0.6
+# What is hidden with a target has a darker shade of its colour; what is not predicted, no grey.
+_SHADE, _NOTHING = 0.45, (206, 220, 238)
 
 
 def preview(
@@ -259,10 +261,11 @@ class _Picture:
         colours = distinct_colours(self.report()["subsets"])
         targets = (self.labels == self.subset)[..., None]
         tinted = (1 - _TINT) * self.values + _TINT * colours[self.labels]
-        marked = np.where(self.hidden[..., None], 25, self.values)
-        marked = np.where(targets, colours[self.subset], marked)
-        predicted = np.where(targets, self.predicted, 255)
-        block = "" if self.hidden.sum() == targets.sum() else " Black is hidden with them."
+        own = colours[self.subset]
+        marked = np.where(self.hidden[..., None], _SHADE * own, self.values)
+        marked = np.where(targets, own, marked)
+        predicted = np.where(targets, self.predicted, _NOTHING)
+        block = "" if self.hidden.sum() == targets.sum() else " The darker shade is hidden too."
         panels = (
             Panel(
                 "Partition J",

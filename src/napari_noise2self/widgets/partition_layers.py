@@ -24,8 +24,9 @@ NAMES = {"masked": "masked input", "subsets": "J partition", "targets": "J targe
 # Values of the layer of targets.
 TARGET, HIDDEN = 1, 2
 
-_SUBSETS_OPACITY = 0.45
-_HIDDEN_COLOUR = (0.0, 0.0, 0.0, 0.75)
+_SUBSETS_OPACITY = 0.4
+# What is hidden around a target has this darker shade of its colour.
+SHADE = 0.45
 # What these layers share with their source in space.
 _SPATIAL = ("scale", "rotate", "shear", "affine", "units", "axis_labels")
 # Of the source's looks, what the masked input takes over.
@@ -211,6 +212,6 @@ def _targets_colormap(subset: int) -> DirectLabelColormap:
         None: clear,
         0: clear,
         TARGET: np.array((red, green, blue, 1.0)),
-        HIDDEN: np.array(_HIDDEN_COLOUR),
+        HIDDEN: np.array((SHADE * red, SHADE * green, SHADE * blue, 0.9)),
     }
     return DirectLabelColormap(color_dict=colours)

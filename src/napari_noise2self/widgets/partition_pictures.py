@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidge
 
 from napari_noise2self.engine.inspection import Donut
 from napari_noise2self.engine.palette import distinct_colours
+from napari_noise2self.widgets.partition_layers import SHADE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +23,6 @@ _FEWEST, _MOST = 15, 48
 # How much of a subset's colour lies over the image.
 _TINT = 0.6
 _EMPTY = 110.0
-_HIDDEN = np.array((25.0, 25.0, 25.0))
 # Weights are written where a pixel is at least so wide on the screen.
 _ROOM_FOR_TEXT = 20
 
@@ -35,8 +35,8 @@ _TITLES = {
     ),
     "targets": (
         "Targets",
-        "The pixels that are predicted in this step, in the colour of their subset; black is "
-        "what is hidden around them.",
+        "The pixels that are predicted in this step, in the colour of their subset; its darker "
+        "shade is what is hidden around them.",
     ),
     "donut": (
         "Donut",
@@ -151,7 +151,7 @@ class Pictures(QWidget):
 
         tinted = (1 - _TINT) * values + _TINT * colours[labels]
         self.views["subsets"].show_pixels(tinted)
-        marked = np.where(hidden[..., None], _HIDDEN, values)
+        marked = np.where(hidden[..., None], SHADE * own, values)
         self.views["targets"].show_pixels(np.where(targets[..., None], own, marked))
         if shown.masked is None:
             self.views["masked"].clear()
@@ -206,7 +206,7 @@ def _donut(
     heaviest = max(float(weights.max()), 1e-300)
     grey = 70 + 185 * plane / heaviest
     pixels = np.repeat(grey[..., None], 3, axis=-1)
-    pixels[holes] = _HIDDEN
+    pixels[holes] = SHADE * own
     row, column = (n // 2 for n in plane.shape)
     pixels[row, column] = own
     texts = {(int(r), int(c)): f"1/{round(1 / plane[r, c])}" for r, c in np.argwhere(plane > 0)}
