@@ -192,6 +192,7 @@ def test_a_filter_that_misbehaves_is_named_in_one_sentence(function, sentence):
         ("blur", "no filter 'blur': use median"),
         ([], "name at least one"),
         (["nlm", "nlm"], "each once"),
+        ({"nlm": {"h": (1, 2)}}, "'nlm' has no parameter 'h': use strength"),
         ({"mine": 3}, "must be a function"),
         ({"mine": (abs, {"size": (5, 1)})}, "range of 'size' of the filter 'mine'"),
         ({"mine": (abs, {"size": []})}, "give .lowest, highest., or a list"),

@@ -70,10 +70,11 @@ def calibrate(
     filters : str, sequence or mapping, optional
         "median", "gaussian", "bilateral", "tv", "nlm", "bm3d", "wavelet",
         "dictionary", "jpeg2000": one or several; all but BM3D by default.
-        Or a mapping of names to functions of your own with the ranges of
-        their parameters, ``{"mine": (function, {"sigma": (0.5, 5.0)})}``:
-        the function gets an array ([Z,] Y, X) in grey values, and returns
-        one of the same shape.  A range of whole numbers is searched in whole
+        Or a mapping of such names to ranges of their parameters,
+        ``{"median": {"radius": (1, 6)}}``, and of other names to functions of
+        your own with theirs, ``{"mine": (function, {"sigma": (0.5, 5.0)})}``.
+        A function gets an array ([Z,] Y, X) in grey values, and returns one
+        of the same shape.  A range of whole numbers is searched in whole
         numbers; a list holds all values to try.
     partition : Grid, RandomPartition or Checkerboard, optional
         The same for all filters.  By default the one that `estimate_noise`

@@ -11,6 +11,7 @@ Libraries are imported when a filter runs, so that a list of names costs nothing
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import itertools
 import math
@@ -276,9 +277,7 @@ def named(name: str, extents: Sequence[int]) -> Filter:
     if name == "median":
         least = min(extents) // 2 + 1
         radius = Parameter("radius", least, least + 7, "px", integer=True, limits=(least, 24))
-        filter_ = Filter(
-            name, filter_.title, filter_.family, filter_.function, (radius,), filter_.donut
-        )
+        filter_ = dataclasses.replace(filter_, parameters=(radius,))
     return filter_
 
 
@@ -290,7 +289,8 @@ def chosen(filters: Filters | None, extents: Sequence[int]) -> list[Filter]:
     filters : None, str, sequence or mapping
         None: all of `DEFAULT_FILTERS`.  One name, or a sequence of names and
         `Filter` objects.  A mapping of names to functions of the caller's:
-        ``function``, or ``(function, {parameter: range})``.  A range is a
+        ``function``, or ``(function, {parameter: range})``; or of names of
+        this library to other ranges, ``{parameter: range}``.  A range is a
         tuple ``(low, high)``, of whole numbers for a parameter that is a
         whole number; a list holds all values to try.
     extents : sequence of int
@@ -310,7 +310,12 @@ def chosen(filters: Filters | None, extents: Sequence[int]) -> list[Filter]:
     if isinstance(filters, (str, Filter)):
         filters = [filters]
     if isinstance(filters, Mapping):
-        found = [_own(str(name), wish) for name, wish in filters.items()]
+        found = [
+            _within(named(name, extents), wish)
+            if name in _FAMILIES and isinstance(wish, Mapping)
+            else _own(str(name), wish)
+            for name, wish in filters.items()
+        ]
     else:
         found = [f if isinstance(f, Filter) else named(f, extents) for f in filters]
     names = [filter_.name for filter_ in found]
@@ -319,6 +324,22 @@ def chosen(filters: Filters | None, extents: Sequence[int]) -> list[Filter]:
             f"The filters were {', '.join(names) or 'none'}: name at least one, each once."
         )
     return found
+
+
+def _within(filter_: Filter, ranges: Mapping[str, Any]) -> Filter:
+    """A filter of the library with ranges of the caller's."""
+    known = {p.name: p for p in filter_.parameters}
+    for name, wish in ranges.items():
+        if name not in known:
+            raise InputError(
+                f"The filter {filter_.name!r} has no parameter {name!r}: use {', '.join(known)}."
+            )
+        wanted = _range(filter_.name, name, wish)
+        # A radius stays a whole number, whatever the ends of its range are.
+        known[name] = dataclasses.replace(
+            wanted, unit=known[name].unit, integer=known[name].integer
+        )
+    return dataclasses.replace(filter_, parameters=tuple(known.values()))
 
 
 def _own(name: str, wish: Any) -> Filter:
