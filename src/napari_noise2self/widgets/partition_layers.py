@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # What the layers are called after the name of their source, from the lowest to the highest.
 NAMES = {"masked": "masked input", "subsets": "J partition", "targets": "J targets"}
+# Which of them there are at first.
+_AT_FIRST = {"masked": False, "subsets": True, "targets": True}
 # Values of the layer of targets.
 TARGET, HIDDEN = 1, 2
 
@@ -54,7 +56,7 @@ class PartitionLayers:
         self._layers: dict[str, Any] = {}
         self._on_change = on_change
         self._writing = False
-        self.wanted = {"masked": False, "subsets": True, "targets": True}
+        self.wanted = dict(_AT_FIRST)
         viewer.layers.events.removed.connect(self._notice_removal)
 
     def close(self) -> None:
@@ -63,6 +65,10 @@ class PartitionLayers:
         viewer = self._viewer()
         if viewer is not None:
             viewer.layers.events.removed.disconnect(self._notice_removal)
+
+    def start_over(self) -> None:
+        """Want what is wanted at first: whoever deletes all layers means none of these."""
+        self.wanted = dict(_AT_FIRST)
 
     def clear(self) -> None:
         """Take all layers away."""

@@ -46,7 +46,7 @@ DEBOUNCE = 80
 PIXELS_ACROSS = 40
 
 # What of a layer moves the preview when it changes.
-_OF_LAYER = ("data", "name", "scale", "translate", "rotate", "shear", "affine", "rgb")
+_OF_LAYER = ("data", "name", "scale", "translate", "rotate", "shear", "affine", "units")
 
 
 @dataclass
@@ -59,6 +59,8 @@ class Shown:
     partition : Partition
     automatic : bool
         Whether the settings leave the partition to the noise estimate.
+    measured : bool
+        Whether that estimate has been made.
     subset : int
     figures : Figures
     labels : ndarray of int32
@@ -76,6 +78,7 @@ class Shown:
     scene: Scene
     partition: Partition
     automatic: bool
+    measured: bool
     subset: int
     figures: Figures
     labels: NDArray[np.int32]
@@ -223,7 +226,9 @@ class Preview:
         self.layers.clear()
         self.inquiry.forget()
         self.measurement.drop()
-        if layer is not None:
+        if layer is None:
+            self.layers.start_over()
+        else:
             for name in _OF_LAYER:
                 event = getattr(layer.events, name, None)
                 if event is not None:
@@ -277,13 +282,9 @@ class Preview:
         scene = Scene.of(viewer, source, settings.volume)
         chosen = settings.chosen_partition()
         layout = scene.layout
-        partition: Partition
-        if chosen is not None:
-            partition = chosen
-        elif (suggestion := self.measurement.suggestion(scene)) is not None:
-            partition = suggestion.partition
-        else:
-            partition = Grid.for_white_noise()
+        suggestion = self.measurement.suggestion(scene)
+        suggested = Grid.for_white_noise() if suggestion is None else suggestion.partition
+        partition = suggested if chosen is None else chosen
         numbers = figures(partition, layout.spatial_shape)
         self.subset = min(self.subset, numbers.subsets - 1)
         window, shape = scene.window, layout.spatial_shape
@@ -291,6 +292,7 @@ class Preview:
             scene=scene,
             partition=partition,
             automatic=chosen is None,
+            measured=suggestion is not None,
             subset=self.subset,
             figures=numbers,
             labels=scene.laid_out(labels_in(partition, window)),

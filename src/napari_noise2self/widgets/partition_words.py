@@ -57,7 +57,9 @@ def shown_in_words(shown: Shown) -> str:
     """All that is known of the present view, as rich text."""
     name = name_of(shown.partition, shown.scene.layout.ndim)
     lines = []
-    if shown.automatic:
+    if shown.automatic and shown.measured:
+        lines.append(f"Automatic, by the noise estimate: a {name}.")
+    elif shown.automatic:
         lines.append(
             f"Automatic: a {name}, unless the noise is found to be correlated when training begins."
         )

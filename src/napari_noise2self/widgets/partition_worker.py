@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import GeneratorWorker
 
-from napari_noise2self.engine.errors import EngineError, Noise2SelfError, OutOfMemoryError
+from napari_noise2self.engine.errors import EngineError, OutOfMemoryError
 from napari_noise2self.widgets.job import load_engine
 
 if TYPE_CHECKING:
@@ -122,14 +122,16 @@ def _guarded(
             if dropped.is_set():
                 return
             yield result
-    except Noise2SelfError:
+    except Exception as error:
+        if dropped.is_set():
+            return  # nobody would hear it
+        if isinstance(error, MemoryError):
+            raise OutOfMemoryError(
+                "There is not enough memory: zoom in, or close other programs."
+            ) from error
+        if isinstance(error, RuntimeError):
+            raise EngineError(f"The data in view could not be used: {error}") from error
         raise
-    except MemoryError as error:
-        raise OutOfMemoryError(
-            "There is not enough memory: zoom in, or close other programs."
-        ) from error
-    except RuntimeError as error:
-        raise EngineError(f"The data in view could not be used: {error}") from error
 
 
 def answers(question: Question) -> Generator[Answer, None, None]:
