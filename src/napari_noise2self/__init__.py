@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.calibration import calibrate
+    from napari_noise2self.engine.comparison import compare
     from napari_noise2self.engine.config import TrainingConfig
     from napari_noise2self.engine.errors import Noise2SelfError
     from napari_noise2self.engine.invariance import j_invariant
@@ -30,6 +31,7 @@ _HOMES = {
     "RandomPartition": "engine.partition",
     "TrainingConfig": "engine.config",
     "calibrate": "engine.calibration",
+    "compare": "engine.comparison",
     "denoise": "engine.pipeline",
     "estimate_noise": "engine.noise",
     "j_invariant": "engine.invariance",
@@ -47,6 +49,7 @@ __all__ = [
     "RandomPartition",
     "TrainingConfig",
     "calibrate",
+    "compare",
     "denoise",
     "estimate_noise",
     "j_invariant",

@@ -158,8 +158,8 @@ def compare(
     Raises
     ------
     InputError
-        If the image or a setting cannot be used.  A denoiser that fails
-        becomes a row that says why.
+        If the image or a setting cannot be used, or every denoiser fails.
+        One of several that fails becomes a row that says why.
 
     References
     ----------
@@ -303,8 +303,8 @@ def compare_events(
             yield event(f"Applying {title}", len(rows))
             rows.append(judge.model(title, model, device))
             yield event(title, len(rows), fresh=True)
-        if not rows and not control.stopped:
-            raise InputError("There is no denoiser to compare: name at least one.")
+        if not control.stopped and all(row.failure is not None for row in rows):
+            raise InputError(rows[0].failure or "No denoiser could be used.")
     positions = max((sum(e.size for e in row.errors) for row in rows), default=0)
     return Comparison(
         ranking=Ranking.of(rows),
