@@ -25,7 +25,7 @@ Evaluate = Callable[[Sequence[Setting]], Sequence[float]]
 
 _COARSE = 5
 _COARSE_OF_SEVERAL = (3, 3)
-_FINE = 4
+_FINE = 5
 _FINE_OF_SEVERAL = 10
 _WIDENED = 3
 # Relative to the range, in the logarithm of a parameter: a few percent of its value.
