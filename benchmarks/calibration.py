@@ -11,6 +11,8 @@ defaults on all cores, both without the curve of the plain filter.
 Evaluations are settings; calls are how often the function ran.  The last columns judge what was
 found by one loss for all: the mean squared difference of scikit-image's `denoise_invariant` from
 the noisy image at all pixels, relative to the least of the table.
+
+Before that, all filters with defaults on the whole camera, and the PSNR of their outputs.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ from skimage.restoration import (
 )
 
 import napari_noise2self as n2s
-from napari_noise2self.engine.filters import chosen
+from napari_noise2self.engine.calibrated import OUTPUTS
+from napari_noise2self.engine.filters import FILTER_NAMES, chosen, installed
 
 
 class Counted:
@@ -127,8 +130,34 @@ def row(
     }
 
 
+def families(clean: np.ndarray, noisy: np.ndarray) -> list[dict[str, Any]]:
+    """All filters with defaults on the whole camera, and which output is best."""
+    wanted = [name for name in FILTER_NAMES if installed(name)]
+    found = n2s.calibrate(noisy, wanted, plain=False)
+    rows = []
+    for curve in found.curves:
+        assert curve.best is not None, curve.failure
+        decibels = {
+            output: round(n2s.psnr(clean, curve.best(noisy, output=output), data_range=1), 2)
+            for output in OUTPUTS
+        }
+        rows.append(
+            {
+                "filter": str(curve.best),
+                "loss": f"{curve.score.loss:.5f}",
+                **decibels,
+                "evaluations": len(curve.points),
+                "seconds": round(curve.seconds, 1),
+            }
+        )
+    print_table(rows)
+    print(f"{found.seconds:.1f} s, {found.subsets} subsets of {dict(found.partition)}")
+    return rows
+
+
 if __name__ == "__main__":
-    _, noisy = noisy_camera()
+    clean, noisy = noisy_camera()
+    outputs = families(clean, noisy)
     noisy = noisy[128:384, 128:384].astype(np.float32)
     n2s.calibrate(noisy, "gaussian", plain=False)  # imports
     rows = []
@@ -142,5 +171,10 @@ if __name__ == "__main__":
         rows += found
     load = os.getloadavg()[0]
     write_result(
-        "calibration", rows, shape=list(noisy.shape), load=load, note="the machine was shared"
+        "calibration",
+        rows,
+        families=outputs,
+        shape=list(noisy.shape),
+        load=load,
+        note="the machine was shared",
     )

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 
@@ -146,6 +148,8 @@ def test_rows_are_best_first_and_ready_for_json(found):
         assert row["evaluations"] == len(curve.points)
         assert row["failure"] is None
     assert found.best.filter.name == "gaussian"
+    with pytest.raises(KeyError):
+        found["nlm"]
 
 
 def test_what_is_estimated_of_the_error_is_true_of_the_blind_filter(found, noisy, truth):
@@ -492,6 +496,13 @@ def test_the_donut_figure_of_the_paper():
     assert found.best.parameters == {"radius": 3}
     mixed = found.best(noisy, output="mixed")
     assert n2s.psnr(clean, mixed, data_range=1) == pytest.approx(26.91, rel=0.01)
+
+
+def test_what_a_widget_needs_of_it_imports_no_torch():
+    names = ("calibration_report", "filters", "events")
+    code = "".join(f"import napari_noise2self.engine.{name};" for name in names)
+    code += "import sys; assert not {'torch', 'skimage', 'pywt'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_it_is_public():

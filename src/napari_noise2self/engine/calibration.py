@@ -133,14 +133,17 @@ def calibrate(
         plain=plain,
         workers=workers,
     )
-    while True:
-        try:
+    try:
+        while True:
             event = next(events)
-        except StopIteration as stop:
-            result: Calibration = stop.value
-            return result
-        if progress is not None:
-            progress(event)
+            if progress is not None:
+                progress(event)
+    except StopIteration as stop:
+        result: Calibration = stop.value
+        return result
+    finally:
+        # An interrupt in `progress` must end the threads, too.
+        events.close()
 
 
 def calibrate_events(

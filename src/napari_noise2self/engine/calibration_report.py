@@ -178,7 +178,8 @@ class Calibration:
         return next((c.best for c in self.curves if c.best is not None), None)
 
     def __getitem__(self, name: str) -> Curve:
-        return next(curve for curve in self.curves if curve.filter == name)
+        """The curve of the filter with this name."""
+        return {curve.filter: curve for curve in self.curves}[name]
 
     def to_json(self) -> dict[str, Any]:
         """The rows and what they are based on, ready for JSON."""
