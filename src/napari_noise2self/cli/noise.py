@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,6 +23,13 @@ def noise(
     volume: Annotated[
         bool, typer.Option("--volume", help="Measure the correlation along Z too.")
     ] = False,
+    residual: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DENOISED",
+            help="A denoised image of IN: say what is left in the residual, IN less DENOISED.",
+        ),
+    ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -36,11 +44,22 @@ def noise(
         for notice in stack.notices:
             say(notice, quiet)
         report = estimate_noise(stack.data, stack.axes, volume=volume)
+        examined = None
+        if residual is not None:
+            from napari_noise2self.engine.residual import examine_residual
+
+            denoised = read(residual)
+            examined = examine_residual(stack.data, denoised.data, stack.axes, report)
         if as_json:
-            print(json.dumps({"input": str(source), **report.to_json()}))
+            found = {} if examined is None else {"residual": examined.to_json()}
+            print(json.dumps({"input": str(source), **report.to_json(), **found}))
             return
         for line in _noise_lines(report):
             print(line)
+        if examined is not None:
+            print("residual")
+            for sentence in examined.sentences:
+                print(f"  {sentence}")
 
 
 def _noise_lines(report: NoiseReport) -> Iterator[str]:

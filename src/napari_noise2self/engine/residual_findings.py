@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Image: energy above this many times that of the noise, by so many standard errors, in the
 # bands of details and with the finest band as the measure where it has more than expected.
-_MUCH = 1.5
+_MUCH = 1.2
 _ERRORS = 3.5
 _DETAIL_BANDS = (1, 2, 3)
 # Noise of unforeseen correlation raises a band everywhere, up to this; more is image.
@@ -95,7 +95,7 @@ def excess(channel: ChannelResidual) -> np.ndarray[tuple[int, ...], np.dtype[np.
     Returns
     -------
     excess : ndarray of float64, shape (places, bands)
-        Less 3.5 standard errors; above 1.5, image was taken away there.
+        Less 3.5 standard errors; above 1.2, image was taken away there.
     """
     ratios, errors = np.array(channel.ratios), np.array(channel.errors)
     level = np.maximum(ratios[:, :1], 1.0)

@@ -24,6 +24,11 @@ def partition_active(viewer: Viewer) -> None:
     _open(viewer, "J partition preview")
 
 
+def noise_active(viewer: Viewer) -> None:
+    """Open the *Noise report* dock with the active layer chosen."""
+    _open(viewer, "Noise report")
+
+
 def _open(viewer: Viewer, widget: str) -> None:
     dock, _ = viewer.window.add_plugin_dock_widget("napari-noise2self", widget)
     dock.show()

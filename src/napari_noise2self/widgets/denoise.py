@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
@@ -19,6 +18,7 @@ from napari_noise2self.widgets.layers import images_in
 from napari_noise2self.widgets.progress_view import OutcomeView, ProgressView
 from napari_noise2self.widgets.session import Session, State
 from napari_noise2self.widgets.settings_view import SettingsView
+from napari_noise2self.widgets.theme import Colours
 
 if TYPE_CHECKING:
     import napari
@@ -203,12 +203,8 @@ class DenoiseWidget(QWidget):
 
     def _show_theme(self, event: Any = None) -> None:
         viewer = self._viewer()
-        if viewer is None:
-            return
-        theme = get_theme(viewer.theme)
-        self.progress.show_theme(
-            theme.background.as_hex(), theme.text.as_hex(), theme.type == "dark"
-        )
+        if viewer is not None:
+            self.progress.show_colours(Colours.of(viewer))
 
 
 def _close(

@@ -12,6 +12,7 @@ from napari_noise2self.widgets.session import Outcome, Progress, Session, State
 
 if TYPE_CHECKING:
     from napari_noise2self.widgets.plot import LossPlot
+    from napari_noise2self.widgets.theme import Colours
 
 _PHASES = {
     State.PREPARING: "Preparing",
@@ -98,7 +99,7 @@ class ProgressView(QWidget):
         self.detail.setWordWrap(True)
         self.detail.setAccessibleName("Epoch, loss and time left")
         self.plot: LossPlot | None = None
-        self._theme: tuple[str, str, bool] | None = None
+        self._colours: Colours | None = None
         self._rows = QVBoxLayout(self)
         self._rows.setContentsMargins(0, 0, 0, 0)
         self._rows.addWidget(self.bar)
@@ -130,18 +131,15 @@ class ProgressView(QWidget):
 
             self.plot = LossPlot()
             self._rows.addWidget(self.plot)
-            if self._theme is not None:
-                self._theme_plot(*self._theme)
+            if self._colours is not None:
+                self.plot.show_colours(self._colours)
         self.plot.show_curves(session.loss, session.score)
 
-    def show_theme(self, background: str, text: str, dark: bool) -> None:
+    def show_colours(self, colours: Colours) -> None:
         """Use the colours of the viewer."""
-        self._theme = (background, text, dark)
-        self._theme_plot(*self._theme)
-
-    def _theme_plot(self, background: str, text: str, dark: bool) -> None:
+        self._colours = colours
         if self.plot is not None:
-            self.plot.show_theme(background, text, dark=dark)
+            self.plot.show_colours(colours)
 
 
 class OutcomeView(QWidget):
