@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari_noise2self.engine.noise import NoiseReport, estimate_noise
     from napari_noise2self.engine.partition import Checkerboard, Grid, RandomPartition
     from napari_noise2self.engine.pipeline import denoise
+    from napari_noise2self.engine.residual import examine_residual
     from napari_noise2self.engine.scoring import psnr, scale_invariant_psnr, ssim
 
 _HOMES = {
@@ -34,6 +35,7 @@ _HOMES = {
     "compare": "engine.comparison",
     "denoise": "engine.pipeline",
     "estimate_noise": "engine.noise",
+    "examine_residual": "engine.residual",
     "j_invariant": "engine.invariance",
     "psnr": "engine.scoring",
     "scale_invariant_psnr": "engine.scoring",
@@ -52,6 +54,7 @@ __all__ = [
     "compare",
     "denoise",
     "estimate_noise",
+    "examine_residual",
     "j_invariant",
     "psnr",
     "scale_invariant_psnr",
