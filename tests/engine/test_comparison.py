@@ -137,6 +137,36 @@ def test_progress_never_goes_back(sample):
     assert fractions[-1] == 1
 
 
+def test_the_curves_of_filters_come_with_the_events(sample):
+    noisy = sample.truth + np.random.default_rng(0).normal(0, 5, sample.truth.shape)
+    events = list(compare_events(noisy, ["median"], truth=sample.truth, plain=True))
+    heard = [e.calibration for e in events if isinstance(e, ComparisonEvent) and e.calibration]
+    points = [point for part in heard for point in part.points]
+    assert {point.filter for point in points} == {"median"}
+    best = min(points, key=lambda point: point.loss)
+    assert best.parameters == events[-1].ranking.rows[0].settings["parameters"]
+    # What the plain filter takes away says nothing; the truth does.
+    assert best.plain_loss != min(point.plain_loss for point in points)
+    assert best.mse == min(point.mse for point in points)
+    assert best.loss - best.mse == pytest.approx(25, rel=0.1)
+    assert heard[0].noise_variance == pytest.approx(25, rel=0.1)
+
+
+def test_a_stop_keeps_the_filters_that_are_complete(sample):
+    control = Control()
+    events = compare_events(sample.noisy.data, ["gaussian", "nlm", "tv"], control=control)
+    try:
+        while True:
+            event = next(events)
+            if isinstance(event, ComparisonEvent) and event.doing.endswith("Non-local means"):
+                control.stop()
+    except StopIteration as stop:
+        found = stop.value
+    assert found.stopped
+    assert found.best.name == "Gaussian"
+    assert found.rows[1]["failure"] == "Stopped before it was calibrated."
+
+
 @pytest.mark.parametrize(
     ("image", "settings", "words"),
     [

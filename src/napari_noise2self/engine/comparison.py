@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from napari_noise2self.engine.calibrated import CalibratedFilter
 from napari_noise2self.engine.calibration import calibrate_events
+from napari_noise2self.engine.calibration_report import CalibrationEvent
 from napari_noise2self.engine.config import Network, TrainingConfig
 from napari_noise2self.engine.errors import InputError, Noise2SelfError
 from napari_noise2self.engine.events import INTERVAL, Control, Notice, TrainingEvent
-from napari_noise2self.engine.filters import DEFAULT_FILTERS, FILTER_NAMES
+from napari_noise2self.engine.filters import DEFAULT_FILTERS, FILTER_NAMES, named
 from napari_noise2self.engine.hardware import engine_errors
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.model import Denoiser, as_array
@@ -55,6 +56,8 @@ class ComparisonEvent:
         Time spent, and expected for the denoiser that is at work.
     ranking : Ranking or None
         All rows so far, if there is a new one.
+    calibration : CalibrationEvent or None
+        What the calibration of the filter at work says, such as points of its curve.
     """
 
     doing: str
@@ -62,6 +65,7 @@ class ComparisonEvent:
     seconds: float
     seconds_left: float
     ranking: Ranking | None = None
+    calibration: CalibrationEvent | None = None
 
 
 @dataclass(frozen=True)
@@ -198,6 +202,7 @@ def compare_events(
     epochs: float | None = None,
     device: str = "auto",
     seed: int = 0,
+    plain: bool = False,
     control: Control | None = None,
 ) -> Generator[Notice | ComparisonEvent, None, Comparison]:
     """The same as a generator of events, which can be stopped.
@@ -206,6 +211,8 @@ def compare_events(
     ----------
     image, denoisers, partition, axes, volume, truth, epochs, device, seed
         As for `compare`.
+    plain : bool
+        Whether the loss of the plain filters is measured, too, to draw it.
     control : Control, optional
         `stop` ends it with the rows that are complete.
 
@@ -250,38 +257,28 @@ def compare_events(
         notices: list[str] = []
 
         def event(
-            doing: str, done: float, left: float = math.nan, fresh: bool = False
+            doing: str,
+            done: float,
+            left: float = math.nan,
+            fresh: bool = False,
+            calibration: CalibrationEvent | None = None,
         ) -> ComparisonEvent:
             seconds = time.monotonic() - began
             ranking = Ranking.of(rows) if fresh else None
-            return ComparisonEvent(doing, min(done / count, 1.0), seconds, left, ranking)
+            fraction = min(done / count, 1.0)
+            return ComparisonEvent(doing, fraction, seconds, left, ranking, calibration)
 
         told = noise.notice(used, automatic=partition is None)
         if told is not None:
             notices.append(told)
             yield Notice(told)
-        if filters:
-            doing = "Calibrating filters"
-            yield event(doing, 0.0)
-            calibration = calibrate_events(
-                image, filters, used, axes, volume=volume, plain=False, control=control
-            )
-            try:
-                while True:
-                    part = next(calibration)
-                    if not isinstance(part, Notice):
-                        done = part.fraction * len(filters)
-                        yield event(doing, done, part.seconds_left)
-            except StopIteration as stop:
-                curves = stop.value.curves
-            except Noise2SelfError as error:
-                curves = ()
-                rows += [_failed(name, error) for name in filters]
-            for curve in curves:
-                if control.stopped:
-                    break
-                rows.append(judge.filter(curve))
-                yield event(curve.title, len(filters), fresh=True)
+        # One by one, each on all cores: the first rows are there early, and a stop keeps them.
+        for name in filters:
+            if control.stopped:
+                break
+            title = named(name, used.extents(layout.ndim)).title
+            rows.append((yield from _calibrated(name, title, judge, control, event, plain, rows)))
+            yield event(title, len(rows), fresh=True)
         for name in networks:
             if control.stopped:
                 break
@@ -350,6 +347,45 @@ def _title(model: Any) -> str:
 
 def _failed(name: str, error: Exception) -> Row:
     return Row(name, "", {}, Score.unknown(), 0.0, failure=str(error))
+
+
+def _calibrated(
+    name: str,
+    title: str,
+    judge: _Judge,
+    control: Control,
+    event: Callable[..., ComparisonEvent],
+    plain: bool,
+    rows: Sequence[Row],
+) -> Generator[ComparisonEvent, None, Row]:
+    """Calibrate a filter on the image."""
+    calibration = calibrate_events(
+        judge.image,
+        name,
+        judge.partition,
+        judge.layout.axes,
+        volume=judge.layout.volume,
+        truth=judge.truth,
+        plain=plain,
+        control=control,
+    )
+    doing = f"Calibrating {title}"
+    yield event(doing, len(rows))
+    try:
+        while True:
+            part = next(calibration)
+            if isinstance(part, CalibrationEvent):
+                done = len(rows) + 0.9 * part.fraction
+                yield event(doing, done, part.seconds_left, calibration=part)
+    except StopIteration as stop:
+        curve = stop.value.curves[0]
+        if control.stopped:
+            return _failed(title, InputError("Stopped before it was calibrated."))
+    except Noise2SelfError as error:
+        return _failed(title, error)
+    finally:
+        calibration.close()
+    return judge.filter(curve)
 
 
 def _trained(

@@ -43,7 +43,9 @@ class Scene:
     screen: tuple[int, int]
 
     @classmethod
-    def of(cls, viewer: napari.Viewer, source: Source, volume: bool) -> Scene:
+    def of(
+        cls, viewer: napari.Viewer, source: Source, volume: bool, longest: int = LARGEST
+    ) -> Scene:
         """What the viewer shows of a layer now.
 
         Parameters
@@ -52,6 +54,8 @@ class Scene:
         source : Source
         volume : bool
             Whether Z is a spatial axis of the partition, where there is one.
+        longest : int
+            Pixels along each axis of the screen, at most.
 
         Returns
         -------
@@ -77,7 +81,7 @@ class Scene:
         region = []
         for axis, size in enumerate(shape):
             if axis in (down, across):
-                region.append(_part(low[axis], high[axis], size))
+                region.append(_part(low[axis], high[axis], size, longest))
             else:
                 at = min(max(position[axis], 0), size - 1)
                 region.append(slice(at, at + 1))
@@ -208,13 +212,13 @@ def _corners(
     return box.min(0), box.max(0)
 
 
-def _part(low: float, high: float, size: int) -> slice:
+def _part(low: float, high: float, size: int, longest: int) -> slice:
     """What lies between two positions of an axis, or the middle of it where that is much."""
     if not (math.isfinite(low) and math.isfinite(high)):
         low, high = 0.0, size - 1.0
     start = min(max(math.floor(low + 0.5), 0), size - 1)
     stop = max(min(math.ceil(high + 0.5), size), start + 1)
-    if stop - start > LARGEST:
-        start = (start + stop - LARGEST) // 2
-        stop = start + LARGEST
+    if stop - start > longest:
+        start = (start + stop - longest) // 2
+        stop = start + longest
     return slice(start, stop)
