@@ -146,9 +146,11 @@ class Inspector:
             return []
         shape = _shape(chosen)
         same = [x for x in images_in(viewer) if x is not chosen and _shape(x) == shape]
-        mine = [x for x in same if "noise2self" in x.metadata]
-        mine.sort(key=lambda x: not x.name.startswith(chosen.name))
-        return mine + [x for x in same if "noise2self" not in x.metadata]
+        ours = f"{chosen.name} denoised"
+        # A result says how it was made once it is finished.
+        return sorted(
+            same, key=lambda x: (not x.name.startswith(ours), "noise2self" not in x.metadata)
+        )
 
     # -- the work ------------------------------------------------------------
 

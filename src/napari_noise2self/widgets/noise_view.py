@@ -46,7 +46,7 @@ class NoiseForm(SettingsForm):
 
     def __init__(self) -> None:
         super().__init__(_TIPS)
-        form = new_form()
+        self._form = form = new_form()
         form.setContentsMargins(0, 0, 0, 0)
         self.setLayout(form)
         self.add_choice(form, "layer", "La&yer", self.layer)
@@ -62,9 +62,9 @@ class NoiseForm(SettingsForm):
                 for index in range(count):
                     self.channel.addItem(str(index + 1), index)
                 self.channel.set_value(min(chosen, count - 1))
-        layout = self.layout()
-        if layout is not None:
-            layout.setRowVisible(self.channel, count > 1)  # type: ignore[attr-defined]
+        for part in (self._form.labelForField(self.channel), self.channel):
+            if part is not None:
+                part.setVisible(count > 1)
 
 
 class NoiseView(QWidget):
