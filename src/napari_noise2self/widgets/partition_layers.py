@@ -79,6 +79,11 @@ class PartitionLayers:
             if viewer is not None and layer in viewer.layers:
                 viewer.layers.remove(layer)
 
+    def hide(self) -> None:
+        """Show nothing for now."""
+        for kind in self._layers:
+            self._hide(kind)
+
     def show(self, kind: str, data: NDArray[Any], scene: Scene) -> None:
         """Show an array over the region of a scene; adds the layer if it is wanted.
 
@@ -93,7 +98,7 @@ class PartitionLayers:
             self._hide(kind)
             return
         layer = self._layers.get(kind)
-        if layer is not None and layer.ndim != len(scene.shape):
+        if layer is not None and not _can_show(layer, kind, scene):
             self._remove(kind)
             layer = None
         self._writing = True
@@ -101,7 +106,7 @@ class PartitionLayers:
             if layer is None:
                 self._add(kind, data, scene)
             else:
-                self._move(layer, scene)
+                self._follow(layer, scene)
                 if not np.array_equal(layer.data, data):
                     layer.data = data
                 layer.name = self._name(kind, scene)
@@ -127,7 +132,7 @@ class PartitionLayers:
         looks = scene.source.looks
         common = {
             "name": self._name(kind, scene),
-            "metadata": {AIDE: kind},
+            "metadata": {AIDE: id(scene.source.layer)},
             "translate": scene.translate(),
             **{name: looks[name] for name in _SPATIAL},
         }
@@ -148,12 +153,10 @@ class PartitionLayers:
         layer.editable = False
         self._layers[kind] = layer
         selection = viewer.layers.selection
-        selected, active = set(selection), selection.active
+        selected = set(selection)
         viewer.layers.insert(self._place(viewer, kind), layer)
         # What the user had selected stays selected.
-        selection.clear()
-        selection.update(selected)
-        selection.active = active
+        selection.symmetric_difference_update(set(selection) ^ selected)
         layer.events.visible.connect(self._notice_visibility)
 
     def _place(self, viewer: napari.Viewer, kind: str) -> int:
@@ -163,15 +166,23 @@ class PartitionLayers:
         places = [viewer.layers.index(x) for x in later if x is not None and x in viewer.layers]
         return min(places, default=len(viewer.layers))
 
-    def _move(self, layer: Any, scene: Scene) -> None:
+    def _follow(self, layer: Any, scene: Scene) -> None:
+        """Lie where the scene lies, and look like its source if that is another one now."""
+        source = scene.source
         for name in _SPATIAL:
-            value = scene.source.looks[name]
+            value = source.looks[name]
             present = layer.affine.affine_matrix if name == "affine" else getattr(layer, name)
             if not np.array_equal(present, value):
                 setattr(layer, name, value)
         translate = scene.translate()
         if not np.array_equal(layer.translate, translate):
             layer.translate = translate
+        if layer.metadata[AIDE] != id(source.layer):
+            layer.metadata = {AIDE: id(source.layer)}
+            if isinstance(layer, Image):
+                layer.contrast_limits_range = source.contrast_range
+                for name in _LOOKS:
+                    setattr(layer, name, source.looks[name])
 
     def _hide(self, kind: str) -> None:
         layer = self._layers.get(kind)
@@ -202,6 +213,12 @@ class PartitionLayers:
         for kind, layer in self._layers.items():
             self.wanted[kind] = bool(layer.visible)
         self._on_change()
+
+
+def _can_show(layer: Any, kind: str, scene: Scene) -> bool:
+    """Whether a layer can go on for this scene; a kind of layer cannot be changed."""
+    same_colours = kind != "masked" or layer.rgb == scene.source.layer.rgb
+    return layer.ndim == len(scene.shape) and same_colours
 
 
 def _subsets_colormap() -> CyclicLabelColormap:

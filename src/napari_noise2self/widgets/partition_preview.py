@@ -146,6 +146,9 @@ class Preview:
         camera = camera_of(viewer)
         for event in (camera.events.center, camera.events.zoom):
             self._link(event, self._schedule)
+        canvas = getattr(viewer, "canvas", None)  # napari < 0.9 has none
+        if canvas is not None:
+            self._link(canvas.events.size, self._schedule)
         for event in (viewer.dims.events.point, viewer.dims.events.order):
             self._link(event, self._schedule)
         self._link(viewer.dims.events.ndisplay, self._schedule)
@@ -223,10 +226,10 @@ class Preview:
     def _follow_layer(self, _: Any = None) -> None:
         layer = self._session.settings.layer
         _unlink(self._layer_links)
-        self.layers.clear()
         self.inquiry.forget()
         self.measurement.drop()
         if layer is None:
+            self.layers.clear()
             self.layers.start_over()
         else:
             for name in _OF_LAYER:
@@ -270,7 +273,7 @@ class Preview:
             logger.error("unexpected error in the partition preview", exc_info=error)
             self.shown, self.message = None, f"{type(error).__name__}: {error}"
         if self.shown is None:
-            self.layers.clear()
+            self.layers.hide()
         else:
             self._draw()
             self._ask(self.shown)
