@@ -14,7 +14,7 @@ CELL = 8
 # Width of the Gaussian window that local means are taken with.
 _WINDOW = 8.0
 # Larger frames are not read as a whole.
-MOST_PIXELS = 2**26
+MOST_PIXELS = 2**24
 _STRIP = 1024
 # How far filters and windows reach.
 _HALO = 48

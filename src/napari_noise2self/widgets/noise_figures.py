@@ -38,7 +38,7 @@ class TransferFigure(Figure):
             "square of the read noise. Points above the line hold structure.",
             190,
         )
-        self.item.addLegend(offset=(-8, -8))
+        self.item.addLegend(offset=(4, 1), colCount=2)
         self._bars = pg.ErrorBarItem(beam=0)
         self.item.addItem(self._bars)
         self._points = self.item.plot(name="flat patches", pen=None, symbol="o", symbolSize=6)
@@ -60,7 +60,8 @@ class TransferFigure(Figure):
         self._bars.setData(x=mean, y=variance, top=error, bottom=np.minimum(error, variance))
         x = np.linspace(line.darkest, line.brightest, 50)
         self._line.setData(x, line.unclipped(x))
-        self.item.setYRange(0, float(1.05 * (variance + error).max()), padding=0)
+        # Room for the legend.
+        self.item.setYRange(0, float(1.3 * (variance + error).max()), padding=0)
         self.item.enableAutoRange("x")
 
     def show_colours(self, colours: Colours) -> None:

@@ -105,6 +105,7 @@ def show_map(viewer: napari.Viewer, source: Source, found: ResidualMap) -> None:
         colormap=_MAP_COLOURS,
         contrast_limits=(0, 2),
         blending="additive",
+        opacity=0.7,
         interpolation2d="linear",
         scale=scale,
         translate=translate,

@@ -39,6 +39,11 @@ _TIPS = {
     "channel": "The channel that is shown. All of them are measured.",
     "denoised": "The denoised layer whose residual, noisy less denoised, is examined.",
 }
+_MAP_TIP = (
+    "A layer over the frame in view: orange where the residual holds image, blue where noise "
+    "stayed in the denoised layer"
+)
+_NO_MAP_TIP = "A frame of this layer is too large to be mapped: crop the layer"
 
 
 class NoiseForm(SettingsForm):
@@ -203,12 +208,7 @@ class ResidualView(QWidget):
         self.bar = _busy_bar()
         self.text = _text("residual", "What is left in the residual")
         self.numbers = _text("residual numbers", "The residual in figures")
-        self.map = _button(
-            "map",
-            "Show &where",
-            "A layer over the frame in view: orange where the residual holds image, blue where "
-            "noise stayed in the denoised layer",
-        )
+        self.map = _button("map", "Show &where", _MAP_TIP)
         self.map.clicked.connect(self.map_requested)
         self.bands: BandsFigure | None = None
         self.correlation: CorrelationFigure | None = None
@@ -246,7 +246,9 @@ class ResidualView(QWidget):
         self.text.setVisible(bool(said))
         self.numbers.setVisible(report is not None)
         self.map.setVisible(report is not None)
-        self.map.setEnabled(report is not None and report.map is not None)
+        mapped = report is not None and report.map is not None
+        self.map.setEnabled(mapped)
+        self.map.setToolTip(f"<qt>{_MAP_TIP if mapped else _NO_MAP_TIP}</qt>")
         if report is not None:
             channel = min(channel, len(report.channels) - 1)
             self.numbers.setText(residual_numbers(report.channels[channel]))
