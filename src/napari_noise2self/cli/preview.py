@@ -203,9 +203,8 @@ class _Picture:
             return bytes_.transpose(1, 2, 0)
 
         hidden = hidden_in(partition, layout.spatial_shape, window, subset)
-        network = f"A {result.info['network'].upper().replace('UNET', 'UNet')} trained for "
-        network += f"{result.info['seconds']:.0f} s on {' × '.join(map(str, frame.shape[1:]))} "
-        network += "pixels around"
+        around = " × ".join(map(str, frame.shape[1:]))
+        network = f"A UNet after {result.info['steps']} steps on {around} pixels around"
         return cls(
             layout,
             partition,

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 PACE = 400
 
 _LAYER_TIPS = {
-    "subsets": ("&Subsets", "A layer with the colour of each pixel's subset."),
-    "targets": ("&Targets", "A layer with the targets of one subset, and the block around each."),
-    "masked": ("&Masked", "A layer with what the network is shown in view."),
+    "subsets": ("Subsets", "A layer with the colour of each pixel's subset."),
+    "targets": ("Targets", "A layer with the targets of one subset, and the block around each."),
+    "masked": ("Masked", "A layer with what the network is shown in view."),
 }
 
 
@@ -156,7 +156,7 @@ class LayerChoice(QWidget):
         for kind, (title, tip) in _LAYER_TIPS.items():
             box = QCheckBox(title)
             box.setObjectName(f"show {kind}")
-            box.setAccessibleName(f"Layer: {title.replace('&', '').lower()}")
+            box.setAccessibleName(f"Layer: {title.lower()}")
             box.setToolTip(f"<qt>{tip}</qt>")
             box.toggled.connect(lambda on, kind=kind: self.wanted.emit(kind, on))
             boxes.addWidget(box)
