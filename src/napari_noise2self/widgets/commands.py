@@ -29,6 +29,11 @@ def noise_active(viewer: Viewer) -> None:
     _open(viewer, "Noise report")
 
 
+def compare_active(viewer: Viewer) -> None:
+    """Open the *Compare denoisers* dock with the active layer chosen."""
+    _open(viewer, "Compare denoisers")
+
+
 def _open(viewer: Viewer, widget: str) -> None:
     dock, _ = viewer.window.add_plugin_dock_widget("napari-noise2self", widget)
     dock.show()

@@ -1,0 +1,247 @@
+"""The *Compare denoisers* dock: a ranking for one image, without ground truth."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from napari_noise2self.widgets.compare_layers import grid_of
+from napari_noise2self.widgets.compare_model import Comparer, Stage
+from napari_noise2self.widgets.compare_results import CurvesView, ResultsView
+from napari_noise2self.widgets.compare_view import CandidatesView, CompareForm
+from napari_noise2self.widgets.controller import controller_of
+from napari_noise2self.widgets.controls import VerticalScrollArea
+from napari_noise2self.widgets.layers import images_in
+from napari_noise2self.widgets.progress_view import describe, duration
+from napari_noise2self.widgets.session import State
+from napari_noise2self.widgets.theme import Colours
+
+if TYPE_CHECKING:
+    import napari
+
+    from napari_noise2self.widgets.session import Session
+
+# What lives as long as the dock is docked: at most one comparer, and its connections.
+_Links = list[tuple[Any, Callable[..., None]]]
+# Steps of the bar, fine enough to move smoothly.
+_STEPS = 1000
+
+
+class CompareWidget(QWidget):
+    """Rank denoisers on a layer, look at their results, and take one for the whole layer.
+
+    The chosen layer is that of the other docks of the same viewer.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+    """
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__()
+        viewer: napari.Viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self._viewer = weakref.ref(viewer)
+        self.session: Session = controller_of(viewer).session
+        self._comparers: list[Comparer] = []
+        self._links: _Links = []
+        # The widget may die with its window, without a word to Python code.
+        self.destroyed.connect(partial(_close, self._comparers, self._links))
+        self.form = CompareForm()
+        self.form.edited.connect(self._edit)
+        self.candidates = CandidatesView()
+        self.candidates.ticked.connect(self._ask("tick"))
+        self.candidates.model_chosen.connect(self._ask("add_model"))
+        self.compare = QPushButton()
+        self.compare.setObjectName("compare")
+        self.compare.clicked.connect(self._compare_or_stop)
+        self.bar = QProgressBar()
+        self.bar.setObjectName("progress")
+        self.bar.setAccessibleName("Progress")
+        self.detail = _label("doing", "What is being done")
+        self.message = _label("message", "Message")
+        self.results = ResultsView()
+        self.results.chosen.connect(self._ask("choose"))
+        self.results.tile_requested.connect(self._ask("tile"))
+        self.results.whole_requested.connect(self._ask("denoise_whole"))
+        self.curves = CurvesView()
+        self._lay_out()
+        self._attach()
+
+    @property
+    def comparer(self) -> Comparer | None:
+        """What is known; None once the dock is closed."""
+        return self._comparers[0] if self._comparers else None
+
+    # -- construction --------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        content = QWidget()
+        inner = QVBoxLayout(content)
+        inner.setContentsMargins(6, 6, 6, 6)
+        parts = (self.form, self.candidates, self.compare, self.bar, self.detail, self.message)
+        for part in (*parts, self.results, self.curves):
+            inner.addWidget(part)
+        inner.addStretch(1)
+        area = VerticalScrollArea()
+        area.setWidget(content)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(area)
+
+    def _link(self, signal: Any, slot: Callable[..., None]) -> None:
+        signal.connect(slot)
+        self._links.append((signal, slot))
+
+    def _attach(self) -> None:
+        viewer = self._viewer()
+        if self._comparers or viewer is None:
+            return
+        comparer = Comparer(viewer, controller_of(viewer))
+        self._comparers.append(comparer)
+        for name in ("inserted", "removed", "reordered", "renamed"):
+            self._link(getattr(viewer.layers.events, name), self._show_layers)
+        self._link(self.session.settings.events.layer, self._show_layers)
+        for name in ("state", "message"):
+            self._link(getattr(self.session.events, name), self._show)
+        self._link(self.session.events.progress, self._show_progress)
+        self._link(viewer.events.theme, self._show_colours)
+        # The user may leave the tiles by napari's own button.
+        self._link(grid_of(viewer).events.enabled, self._show)
+        self._link(comparer.changed, self._show)
+        self._link(comparer.progressed, self._show_progress)
+        self._show_layers()
+        self._show_colours()
+
+    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802
+        """Notice when napari takes the widget out of its dock, or docks it again."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            if self.parentWidget() is None:
+                _close(self._comparers, self._links)
+                # Hold no layer and no result any longer.
+                self.form.show_layers([], None)
+                self.form.show_truths([], None)
+                self.results.table.show_ranking(None, None)
+            else:
+                self._attach()
+
+    # -- what the user does --------------------------------------------------
+
+    def _edit(self, name: str, value: Any) -> None:
+        comparer = self.comparer
+        if comparer is None:
+            return
+        if name == "layer":
+            self.session.settings.layer = value
+        else:
+            setattr(comparer.choices, name, value)
+
+    def _ask(self, wish: str) -> Callable[..., None]:
+        def ask(*arguments: Any) -> None:
+            if self.comparer is not None:
+                getattr(self.comparer, wish)(*arguments)
+
+        return ask
+
+    def _compare_or_stop(self) -> None:
+        comparer = self.comparer
+        if comparer is None:
+            return
+        if comparer.stage is not Stage.IDLE or self.session.state.running:
+            comparer.stop()
+            return
+        comparer.compare()
+        if comparer.stage is not Stage.IDLE:
+            # Room for the table and the curve.
+            self.candidates.fold.collapse(animate=False)
+
+    # -- what it says --------------------------------------------------------
+
+    def _show_layers(self, _: Any = None) -> None:
+        viewer, comparer = self._viewer(), self.comparer
+        if viewer is None or comparer is None:
+            return
+        self.form.show_layers(images_in(viewer), self.session.settings.layer)
+        self.form.show_region(comparer.choices.whole, *comparer.may_be_whole())
+        self.form.show_truths(comparer.truths(), comparer.choices.truth)
+        self._show()
+
+    def _show(self, _: Any = None) -> None:
+        comparer, state = self.comparer, self.session.state
+        if comparer is None:
+            return
+        busy = comparer.stage is not Stage.IDLE
+        running = busy or state.running
+        for name, control in self.form.controls.items():
+            control.setEnabled(not running and (name != "truth" or self.form.truth.count() > 1))
+        self.candidates.show_choices(comparer.choices, running)
+        if comparer.stage is Stage.STOPPING or (not busy and state is State.STOPPING):
+            text, tip = "Stopping…", "What is complete is kept"
+        elif running:
+            text, tip = "S&top", "End the present work and keep what is complete"
+        else:
+            text, tip = "&Compare", "Rank the ticked denoisers on this layer"
+        self.compare.setText(text)
+        self.compare.setAccessibleName(text.replace("&", ""))
+        self.compare.setToolTip(f"<qt>{tip}</qt>")
+        self.compare.setEnabled(text != "Stopping…")
+        said = comparer.message or ("" if busy else self.session.message)
+        self.message.setText(said.replace("&", "&amp;").replace("<", "&lt;"))
+        self.message.setVisible(bool(said))
+        self.results.show_comparer(comparer)
+        self._show_progress()
+
+    def _show_progress(self, _: Any = None) -> None:
+        comparer, progress = self.comparer, self.session.progress
+        if comparer is None:
+            return
+        if comparer.stage is not Stage.IDLE:
+            fraction, doing = comparer.fraction, comparer.doing
+            if math.isfinite(comparer.seconds_left):
+                doing += f" · {duration(comparer.seconds_left)} left"
+        elif progress is not None:
+            fraction, doing = progress.fraction, f"Denoise: {describe(progress)}"
+        else:
+            fraction, doing = math.nan, ""
+        for part in (self.bar, self.detail):
+            part.setVisible(bool(doing))
+        self.bar.setRange(0, _STEPS if math.isfinite(fraction) else 0)
+        if math.isfinite(fraction):
+            self.bar.setValue(int(fraction * _STEPS))
+        self.detail.setText(doing)
+        self.curves.show_comparer(comparer)
+
+    def _show_colours(self, _: Any = None) -> None:
+        viewer = self._viewer()
+        if viewer is not None:
+            self.curves.show_colours(Colours.of(viewer))
+
+
+def _label(name: str, title: str) -> QLabel:
+    label = QLabel()
+    label.setObjectName(name)
+    label.setAccessibleName(title)
+    label.setWordWrap(True)
+    label.setTextInteractionFlags(
+        Qt.TextInteractionFlag.TextSelectableByMouse
+        | Qt.TextInteractionFlag.TextSelectableByKeyboard
+    )
+    return label
+
+
+def _close(comparers: list[Comparer], links: _Links, _: object = None) -> None:
+    """Let go of everything the dock listens to, also after Qt has deleted it."""
+    for signal, slot in links:
+        try:
+            signal.disconnect(slot)
+        except (ValueError, RuntimeError, KeyError):  # pragma: no cover - gone already
+            continue
+    links.clear()
+    while comparers:
+        comparers.pop().close()

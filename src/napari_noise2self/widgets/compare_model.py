@@ -1,0 +1,426 @@
+"""What *Compare denoisers* of one viewer knows, and the work in threads that finds it out."""
+
+from __future__ import annotations
+
+import logging
+import math
+import weakref
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_info
+from psygnal import Signal
+
+from napari_noise2self.engine.errors import InputError, Noise2SelfError
+from napari_noise2self.engine.events import Control, Notice
+from napari_noise2self.engine.filters import DEFAULT_FILTERS, FILTER_NAMES, installed, named
+from napari_noise2self.widgets.compare_curves import Curves
+from napari_noise2self.widgets.compare_layers import Gallery
+from napari_noise2self.widgets.compare_region import Region, fits, is_small
+from napari_noise2self.widgets.compare_whole import Whole
+from napari_noise2self.widgets.compare_words import versions
+from napari_noise2self.widgets.compare_worker import Request, comparison
+from napari_noise2self.widgets.layers import Source, images_in
+from napari_noise2self.widgets.partition_worker import Task
+
+if TYPE_CHECKING:
+    import napari
+    from napari.layers import Image
+
+    from napari_noise2self.engine.comparison import Comparison, ComparisonEvent
+    from napari_noise2self.engine.ranking import Ranking, Row
+    from napari_noise2self.widgets.controller import Controller
+
+logger = logging.getLogger(__name__)
+
+# Networks that are trained on the layer, and what they are called.
+NETWORKS = {"unet": "UNet", "dncnn": "DnCNN"}
+
+
+class Stage(Enum):
+    """What is going on; the only thing that decides what can be clicked."""
+
+    IDLE = "idle"
+    COMPARING = "comparing"
+    DENOISING = "denoising"
+    STOPPING = "stopping"
+
+
+@dataclass
+class Choices:
+    """What the user chose, besides what all docks share.
+
+    Attributes
+    ----------
+    ticked : set of str
+        Names of filters and networks, and paths of models.
+    models : list of str
+        Paths of the saved models that were added.
+    whole : bool or None
+        Whether to compare on the whole layer; None: where it is small.
+    truth : Image or None
+    """
+
+    ticked: set[str] = field(default_factory=lambda: {*DEFAULT_FILTERS, *NETWORKS})
+    models: list[str] = field(default_factory=list)
+    whole: bool | None = None
+    truth: Image | None = None
+
+
+def candidates() -> dict[str, tuple[str, bool]]:
+    """What can be compared: by name, the title, and whether it is there."""
+    found = {name: (named(name, (1, 1)).title, installed(name)) for name in FILTER_NAMES}
+    return found | {name: (title, True) for name, title in NETWORKS.items()}
+
+
+class Comparer:
+    """Compares denoisers on the chosen layer of a viewer when it is asked to.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Held weakly.
+    controller : Controller
+        Of the viewer: its settings are shared, and it trains networks on whole layers.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Anything below has changed but the progress.
+    progressed : Signal()
+        The progress has, or the curves.
+    stage : Stage
+    message : str
+        What the user should know: a notice or an error.
+    doing : str
+        What is being done.
+    fraction, seconds_left : float
+        Of the work; NaN where it is not known.
+    region : Region or None
+        What the rows speak of.
+    ranking : Ranking or None
+        The rows so far.
+    comparison : Comparison or None
+        The whole of it, once it has ended.
+    chosen : Row or None
+        The row that was clicked.
+    curves : Curves
+    """
+
+    changed = Signal()
+    progressed = Signal()
+
+    def __init__(self, viewer: napari.Viewer, controller: Controller) -> None:
+        self._viewer = weakref.ref(viewer)
+        self.controller = controller
+        self.session = controller.session
+        self.choices = Choices()
+        self.stage = Stage.IDLE
+        self.message = self.doing = ""
+        self.fraction = self.seconds_left = math.nan
+        self.region: Region | None = None
+        self.ranking: Ranking | None = None
+        self.comparison: Comparison | None = None
+        self.chosen: Row | None = None
+        self.curves = Curves()
+        self.gallery: Gallery | None = None
+        self._request: Request | None = None
+        self._truth_name: str | None = None
+        self._control = Control()
+        self._task: Task | None = None
+        self._ending: set[Task] = set()
+        self._whole: Whole | None = None
+        viewer.layers.events.removed.connect(self._follow_layers)
+        controller.attach(id(self))
+
+    def close(self) -> None:
+        """Drop what is under way and let go of everything."""
+        viewer = self._viewer()
+        if viewer is not None:
+            viewer.layers.events.removed.disconnect(self._follow_layers)
+        self._drop()
+        if self.gallery is not None:
+            self.gallery.untile()
+        self.gallery = self.region = self.ranking = self.comparison = self.chosen = None
+        self._request = None
+        self.choices = Choices()
+        self.curves = Curves()
+        self.controller.detach(id(self))
+
+    # -- what the user can do ------------------------------------------------
+
+    def tick(self, name: str, on: bool) -> None:
+        """Take a denoiser in, or leave it out."""
+        (self.choices.ticked.add if on else self.choices.ticked.discard)(name)
+        self.changed.emit()
+
+    def add_model(self, path: Path) -> None:
+        """Take a saved model in."""
+        name = str(path)
+        if name not in self.choices.models:
+            self.choices.models.append(name)
+        self.tick(name, True)
+
+    def compare(self) -> None:
+        """Compare the chosen denoisers on the chosen layer."""
+        if self.stage is not Stage.IDLE or self.session.state.running:
+            return
+        self.message = ""
+        try:
+            region, request = self._asked()
+        except Exception as error:  # whatever it is, the button must not stay dead
+            self._fail(error)
+            return
+        if self.gallery is not None:
+            self.gallery.untile()
+        viewer = self._viewer()
+        assert viewer is not None
+        self.region, self._request = region, request
+        self.gallery = Gallery(viewer, region)
+        self.ranking = self.comparison = self.chosen = None
+        self.curves = Curves()
+        self._control = Control()
+        self._begin(Stage.COMPARING, "Preparing")
+        self._task = Task(
+            comparison,
+            request,
+            self._control,
+            on_result=self._take_result,
+            on_error=self._fail,
+            on_end=self._end,
+        )
+        self.changed.emit()
+
+    def stop(self) -> None:
+        """End what is under way and keep what is complete."""
+        if self.stage in (Stage.COMPARING, Stage.DENOISING):
+            self.stage = Stage.STOPPING
+            self._control.stop()
+            self.changed.emit()
+        elif self.stage is Stage.IDLE:
+            self.controller.stop()
+
+    def choose(self, row: Row) -> None:
+        """Show a row as a layer, and let the other buttons speak of it."""
+        self.chosen = row
+        if self.gallery is not None:
+            self.gallery.show(row)
+        self.changed.emit()
+
+    def tile(self, on: bool) -> None:
+        """Show source and candidates side by side, or go back."""
+        if self.gallery is not None and self.ranking is not None:
+            if on:
+                self.gallery.tile(self.ranking.rows)
+            else:
+                self.gallery.untile()
+        self.changed.emit()
+
+    def denoise_whole(self) -> None:
+        """Denoise the whole layer with the chosen row, or with the best one."""
+        row, region, viewer = self.favourite, self.region, self._viewer()
+        if row is None or region is None or viewer is None or not self.can_denoise:
+            return
+        self.message = ""
+        if self.gallery is not None:
+            self.gallery.untile()
+        if "network" in row.settings:
+            self._train(row, region)
+            return
+        self._control = Control()
+        self._begin(Stage.DENOISING, f"Denoising with {row.name}")
+        self._whole = Whole(viewer, region.source, row, self._control)
+        self._whole.progressed.connect(self._show_progress)
+        self._whole.ended.connect(self._whole_ended)
+        self._whole.failed.connect(self._fail)
+        self._whole.start()
+        self.changed.emit()
+
+    # -- what is known -------------------------------------------------------
+
+    @property
+    def favourite(self) -> Row | None:
+        """The chosen row, or the best one where none with a result is chosen."""
+        if self.chosen is not None and self.chosen.result is not None:
+            return self.chosen
+        rows = () if self.ranking is None else self.ranking.rows
+        return next((row for row in rows if row.result is not None), None)
+
+    @property
+    def can_denoise(self) -> bool:
+        """Whether the whole layer can be denoised now."""
+        return (
+            self.stage is Stage.IDLE
+            and not self.session.state.running
+            and self.favourite is not None
+            and self.source_there
+        )
+
+    @property
+    def source_there(self) -> bool:
+        """Whether the layer that was compared on is still in the viewer."""
+        viewer, region = self._viewer(), self.region
+        return viewer is not None and region is not None and region.source.layer in viewer.layers
+
+    def truths(self) -> list[Image]:
+        """The layers that can be the truth of the chosen one: of its shape."""
+        viewer, layer = self._viewer(), self.session.settings.layer
+        if viewer is None or layer is None:
+            return []
+        return [x for x in images_in(viewer) if x is not layer and _shape(x) == _shape(layer)]
+
+    def may_be_whole(self) -> tuple[bool, bool]:
+        """Whether all of the chosen layer can be compared on, and whether it is by default."""
+        try:
+            source = Source.of(self.session.settings.layer)
+        except Noise2SelfError:
+            return False, False
+        return fits(source), is_small(source)
+
+    def to_json(self) -> dict[str, Any]:
+        """The table with all that reproduces it."""
+        found, region, request = self.comparison, self.region, self._request
+        assert found is not None
+        assert region is not None
+        assert request is not None
+        return {
+            "image": region.to_json(),
+            "truth": self._truth_name,
+            "settings": {
+                "denoisers": [str(name) for name in request.denoisers],
+                "volume": request.volume,
+                "epochs": request.epochs,
+                "device": request.device,
+                "seed": request.seed,
+            },
+            **found.to_json(),
+            "versions": versions(),
+        }
+
+    # -- the work ------------------------------------------------------------
+
+    def _asked(self) -> tuple[Region, Request]:
+        viewer, settings, choices = self._viewer(), self.session.settings, self.choices
+        assert viewer is not None
+        source = Source.of(settings.layer)
+        whole = is_small(source) if choices.whole is None else choices.whole
+        volume = settings.volume and "Z" in source.axes
+        if whole:
+            region = Region.whole_of(source, volume)
+        else:
+            region = Region.in_view_of(viewer, source, volume)
+        names = [name for name in (*FILTER_NAMES, *NETWORKS) if name in choices.ticked]
+        models = [Path(name) for name in choices.models if name in choices.ticked]
+        if not (names or models):
+            raise InputError("No denoiser is ticked: tick at least one.")
+        truth = choices.truth if choices.truth in self.truths() else None
+        self._truth_name = None if truth is None else truth.name
+        request = Request(
+            source.data,
+            source.axes,
+            region.window,
+            None if truth is None else Source.of(truth).data,
+            (*names, *models),
+            volume,
+            settings.epochs,
+            settings.device,
+            settings.seed,
+        )
+        return region, request
+
+    def _begin(self, stage: Stage, doing: str) -> None:
+        self.stage, self.doing = stage, doing
+        self.fraction = self.seconds_left = math.nan
+
+    def _take_result(self, result: Any) -> None:
+        if isinstance(result, Notice):
+            self.message = result.message
+            self.changed.emit()
+        elif hasattr(result, "positions"):
+            self._take_comparison(result)
+        else:
+            self._take_event(result)
+
+    def _take_event(self, event: ComparisonEvent) -> None:
+        if event.calibration is not None:
+            self.curves.take(event.calibration)
+        self._show_progress(event.doing, event.fraction, event.seconds_left)
+        if event.ranking is not None:
+            self.ranking = event.ranking
+            self.changed.emit()
+
+    def _take_comparison(self, found: Comparison) -> None:
+        self.ranking, self.comparison = found.ranking, found
+        if found.stopped:
+            self.message = "Stopped: the rows that were complete are kept."
+        self.stage = Stage.IDLE
+        self.changed.emit()
+
+    def _show_progress(self, doing: str, fraction: float, seconds_left: float) -> None:
+        self.doing, self.fraction, self.seconds_left = doing, fraction, seconds_left
+        self.progressed.emit()
+
+    def _train(self, row: Row, region: Region) -> None:
+        """Train the network of a row on the whole layer, the way *Denoise* does."""
+        from napari_noise2self.engine.partition import Grid, partition_from
+
+        chosen, settings = self.session.settings, row.settings
+        partition = partition_from(settings["partition"])
+        assert isinstance(partition, Grid)  # all that noise reports suggest
+        chosen.layer = region.source.layer
+        chosen.take(partition)
+        for name in ("network", "epochs", "output", "volume", "seed"):
+            setattr(chosen, name, settings[name])
+        self.controller.train()
+        self.changed.emit()
+
+    def _whole_ended(self, message: str) -> None:
+        self._whole = None
+        self.message = message
+        self.stage = Stage.IDLE
+        show_info(message)
+        self.changed.emit()
+
+    def _fail(self, error: Exception) -> None:
+        known = isinstance(error, Noise2SelfError)
+        if not known:
+            logger.error("unexpected error while comparing", exc_info=error)
+        self.message = str(error) if known else f"{type(error).__name__}: {error}"
+        self._whole = None
+        self.stage = Stage.IDLE
+        self.changed.emit()
+
+    def _drop(self) -> None:
+        """End what is under way, and hear no more of it."""
+        self._control.stop()
+        if self._task is not None:
+            self._task.drop()
+            self._ending.add(self._task)
+            self._task = None
+        if self._whole is not None:
+            self._whole.abandon()
+            self._whole = None
+        self.stage = Stage.IDLE
+
+    def _end(self, task: Task) -> None:
+        self._ending.discard(task)
+        if task is self._task:
+            self._task = None
+            if self._whole is None:
+                self.stage = Stage.IDLE
+            self.changed.emit()
+
+    def _follow_layers(self, event: Any = None) -> None:
+        """The layer is gone: nobody waits for what is computed of it."""
+        if self.stage is not Stage.IDLE and not self.source_there:
+            self._drop()
+            self.message = "The layer was removed; the rows that were complete are kept."
+        self.changed.emit()
+
+
+def _shape(layer: Image) -> tuple[int, ...]:
+    data = layer.data[0] if layer.multiscale else layer.data
+    shape = tuple(data.shape)
+    return (*shape[:-1], 3) if layer.rgb else shape
