@@ -28,7 +28,7 @@ from napari_noise2self.engine.preparation import fill_bad, find_bad
 MOST_PIXELS = 2**20
 WINDOWS = {2: (512, 512), 3: (16, 128, 128)}
 # Pixels that are compared: a few hundredths of a percent of the loss lie between settings.
-ENOUGH_COMPARED = 2**15
+ENOUGH_COMPARED = 2**14
 MOST_SUBSETS = 8
 
 
