@@ -33,7 +33,9 @@ def main() -> None:
             settle(0.1)
         dock.residual.map.click()
         settle(0.5)
-        dock.findChild(_scroll_area()).verticalScrollBar().setValue(dock.noise.transfer.y() + 100)
+        dock.findChild(_scroll_area()).verticalScrollBar().setValue(
+            dock.noise.y() + dock.noise.transfer.y()
+        )
         settle()
         from PIL import Image
 
