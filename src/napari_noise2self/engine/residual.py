@@ -57,8 +57,10 @@ class ChannelResidual:
         (the flattest 40 % of the denoised image, the next 30 %, 20 %, 7 %, and
         the 3 % with the most detail) and each of `BANDS`; NaN where unknown.
     kept : float
-        Estimated share of the variance of the noise that is still in the
-        denoised image where it is flat.
+        Least share of the variance of the noise that is still in the denoised
+        image where it is flat.  A filter that keeps the share H of the noise's
+        amplitude leaves (1 - H)^2 of its energy in the residual; within a band
+        H is taken to be one number, and where it varies, more was kept.
     likeness : float
         Correlation of residual and denoised image, of what is 1 to 4 pixels
         wide, in the 30 % with the most detail.

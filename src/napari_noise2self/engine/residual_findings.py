@@ -146,7 +146,7 @@ def _noise(channel: ChannelResidual, number: int, name: str, noise: NoiseReport)
     if lost or (correlated and kept > _MOST_KEPT):
         parts = [f"Correlated noise{name} is still in the denoised image."]
         if kept > _MOST_KEPT:
-            parts.append(f"About {kept:.0%} of the noise's variance stayed where it is flat.")
+            parts.append(f"At least {kept:.0%} of the noise's variance stayed where it is flat.")
         if lost:
             parts.append(
                 f"The residual is whiter than the noise: neighbouring pixels correlate by "
@@ -164,7 +164,7 @@ def _noise(channel: ChannelResidual, number: int, name: str, noise: NoiseReport)
         return Finding(
             "noise",
             number,
-            f"About {kept:.0%} of the noise's variance{name} is still in the denoised image where "
+            f"At least {kept:.0%} of the noise's variance{name} is still in the denoised image where "
             f"it is flat.",
             "Train longer, or take the J-invariant output.",
         )
