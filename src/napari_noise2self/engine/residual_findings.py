@@ -164,8 +164,8 @@ def _noise(channel: ChannelResidual, number: int, name: str, noise: NoiseReport)
         return Finding(
             "noise",
             number,
-            f"At least {kept:.0%} of the noise's variance{name} is still in the denoised image where "
-            f"it is flat.",
+            f"At least {kept:.0%} of the noise's variance{name} is still in the denoised image, "
+            f"where it is flat.",
             "Train longer, or take the J-invariant output.",
         )
     return None
