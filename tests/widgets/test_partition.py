@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 import threading
 import weakref
 
@@ -119,6 +122,23 @@ def test_the_words_say_what_one_would_count(preview, checked):
     assert "56.2" in preview.words.figures.text()
 
 
+def test_the_pictures_are_close_ups(preview):
+    views = preview.pictures.views
+    assert not any(view.image.isNull() for view in views.values())
+    # The donut of an automatic grid: the mean of eight.
+    assert views["donut"]._texts[0, 0] == "1/8"
+    shown = {views["subsets"].image.pixelColor(x, y).name() for x in range(2) for y in range(2)}
+    assert len(shown) == preview.preview.shown.figures.subsets == 4
+    for control in (
+        *preview.form.controls.values(),
+        preview.walk.slider,
+        *preview.findChildren(QPushButton),
+        *preview.layer_choice.boxes.values(),
+    ):
+        assert control.accessibleName(), control
+        assert len(control.toolTip()) > 10, control
+
+
 def test_a_leak_is_told(viewer, monkeypatch, checked):
     def leaky(x, targets, *arguments, **keywords):
         return masked_input(x, targets, *arguments, **keywords) + x * 1e-3
@@ -154,20 +174,6 @@ def test_fewer_subsets_than_the_slider_was_at(preview, checked):
     preview.form.controls["width"].setValue(2)
     assert checked(preview).subset == 3
     assert preview.walk.slider.maximum() == 3
-
-
-def test_the_pictures_are_close_ups(preview, checked):
-    shown = checked(preview)
-    for view in preview.pictures.views.values():
-        assert not view.image.isNull()
-    # The donut of an automatic grid: the mean of eight.
-    assert preview.pictures.views["donut"]._texts[0, 0] == "1/8"
-    colours = {
-        preview.pictures.views["subsets"].image.pixelColor(x, y).name()
-        for x in range(2)
-        for y in range(2)
-    }
-    assert len(colours) == shown.figures.subsets == 4
 
 
 # -- settings are those of Denoise --------------------------------------------------------
@@ -320,27 +326,27 @@ def test_layers_lie_where_their_source_lies(viewer, checked, shape, attributes):
         assert layer.axis_labels == source.axis_labels
 
 
-@pytest.mark.parametrize("volume", [False, True])
-def test_a_slice_of_a_volume(viewer, checked, volume):
+def test_a_slice_of_a_volume(viewer, checked):
     data = noisy((6, 40, 48))
     viewer.add_image(data, name="stack")
     widget = open_preview(viewer)
-    widget.session.settings.volume = volume
-    widget.session.settings.width = (2, 3, 4) if volume else 3
     widget.layer_choice.boxes["masked"].click()
     viewer.dims.set_current_step(0, 2)
-    shown = checked(widget)
-    assert shown.scene.shape == (1, 40, 48)
-    labels = viewer.layers["stack J partition"].data[0] - 1
-    whole = Grid((2, 3, 4)).labels(data.shape)[2] if volume else Grid(3).labels((40, 48))
-    np.testing.assert_array_equal(labels, whole)
-    masked = viewer.layers["stack masked input"].data[0]
-    y, x = np.argwhere(labels[5:-5, 5:-5] == shown.subset)[0] + 5
-    box = data[1:4] if volume else data[2:3]
-    around = box[:, y - 1 : y + 2, x - 1 : x + 2].astype(float)
-    expected = (around.sum() - float(data[2, y, x])) / (around.size - 1)
-    assert masked[y, x] == pytest.approx(expected, rel=1e-6)
-    assert shown.leakage.leaks == 0
+    for volume in (False, True):
+        widget.session.settings.volume = volume
+        widget.session.settings.width = (2, 3, 4) if volume else 3
+        shown = checked(widget)
+        assert shown.scene.shape == (1, 40, 48)
+        labels = viewer.layers["stack J partition"].data[0] - 1
+        whole = Grid((2, 3, 4)).labels(data.shape)[2] if volume else Grid(3).labels((40, 48))
+        np.testing.assert_array_equal(labels, whole)
+        masked = viewer.layers["stack masked input"].data[0]
+        y, x = np.argwhere(labels[5:-5, 5:-5] == shown.subset)[0] + 5
+        box = data[1:4] if volume else data[2:3]
+        around = box[:, y - 1 : y + 2, x - 1 : x + 2].astype(float)
+        expected = (around.sum() - float(data[2, y, x])) / (around.size - 1)
+        assert masked[y, x] == pytest.approx(expected, rel=1e-6)
+        assert shown.leakage.leaks == 0
 
 
 def test_planes_across_a_stack(viewer, checked):
@@ -357,46 +363,41 @@ def test_planes_across_a_stack(viewer, checked):
     assert np.prod(checked(widget).scene.shape) <= 40 * 48
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_colours(viewer, checked, dtype):
+def test_colours(viewer, checked):
     rng = np.random.default_rng(0)
-    data = rng.uniform(0, 1, (40, 40, 4))
-    data = (255 * data).astype(np.uint8) if dtype is np.uint8 else data.astype(dtype)
-    viewer.add_image(data, rgb=True, name="colours")
+    data = rng.uniform(0, 1, (40, 40, 4)).astype(np.float32)
+    viewer.add_image((255 * data).astype(np.uint8), rgb=True, name="colours")
     widget = open_preview(viewer)
     widget.layer_choice.boxes["masked"].click()
-    shown = checked(widget)
-    layer = viewer.layers["colours masked input"]
-    assert layer.rgb
-    assert layer.data.dtype == dtype
-    hidden = shown.labels == shown.subset
-    np.testing.assert_array_equal(layer.data[~hidden], data[~hidden][:, :3])
-    assert (layer.data[hidden] != data[hidden][:, :3]).mean() > 0.5
-    assert not preview_is_empty(widget)
+    for dtype in (np.uint8, np.float32):
+        expected = data[..., :3] if dtype is np.float32 else viewer.layers["colours"].data[..., :3]
+        if dtype is np.float32:
+            viewer.layers["colours"].data = data
+        shown = checked(widget)
+        layer = viewer.layers["colours masked input"]
+        assert layer.rgb
+        assert layer.data.dtype == dtype
+        hidden = shown.labels == shown.subset
+        np.testing.assert_array_equal(layer.data[~hidden], expected[~hidden])
+        assert (layer.data[hidden] != expected[hidden]).mean() > 0.5
+        assert not any(view.image.isNull() for view in widget.pictures.views.values())
 
 
-def preview_is_empty(widget):
-    return any(view.image.isNull() for view in widget.pictures.views.values())
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        np.full((32, 32), 7.0),
-        np.where(np.eye(32) > 0, np.nan, 1.0).astype(np.float32),
-        np.arange(6).reshape(2, 3).astype(np.int64),
-    ],
-    ids=["constant", "NaN", "tiny"],
-)
-def test_odd_images_can_be_looked_at(viewer, checked, data):
-    viewer.add_image(data, name="odd", contrast_limits=(0, 10))
+def test_odd_images_can_be_looked_at(viewer, checked):
+    viewer.add_image(np.full((32, 32), 7.0), name="odd", contrast_limits=(0, 10))
     widget = open_preview(viewer)
     widget.form.controls["width"].setValue(4)
-    shown = checked(widget)
-    assert not shown.error
-    assert shown.leakage.leaks == 0
-    if data.size == 6:
-        assert "narrower than the grid" in widget.words.figures.text()
+    for data in (
+        np.where(np.eye(32) > 0, np.nan, 1.0).astype(np.float32),
+        np.arange(6).reshape(2, 3).astype(np.int64),
+    ):
+        shown = checked(widget)
+        assert not shown.error
+        assert shown.leakage.leaks == 0
+        viewer.layers["odd"].data = data
+        viewer.reset_view()
+    assert checked(widget).leakage.leaks == 0
+    assert "narrower than the grid" in widget.words.figures.text()
 
 
 def test_a_multiscale_layer_shows_its_full_resolution(viewer, checked):
@@ -656,13 +657,24 @@ def test_it_fits_beside_the_picture_and_scrolls(viewer, preview, qtbot):
     assert viewer.window._qt_window.height() <= 800
 
 
-def test_controls_have_names_and_tips(preview):
-    controls = [
-        *preview.form.controls.values(),
-        preview.walk.slider,
-        *preview.findChildren(QPushButton),
-        *preview.layer_choice.boxes.values(),
-    ]
-    for control in controls:
-        assert control.accessibleName(), control
-        assert len(control.toolTip()) > 10, control
+def test_opening_the_dock_imports_no_torch():
+    code = (
+        "import sys\n"
+        "from qtpy.QtWidgets import QApplication\n"
+        "app = QApplication([])\n"
+        "import numpy\n"
+        "from napari.components import ViewerModel\n"
+        "from napari_noise2self.widgets.partition import PartitionWidget\n"
+        "viewer = ViewerModel()\n"
+        "viewer.add_image(numpy.zeros((32, 32)), contrast_limits=(0, 1))\n"
+        "widget = PartitionWidget(viewer)\n"
+        "print('torch' in sys.modules, [layer.name for layer in viewer.layers][1:])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.strip() == "False ['Image J partition', 'Image J targets']", done.stderr
