@@ -130,6 +130,14 @@ def test_the_gap_between_loss_and_true_error_is_the_variance_of_the_noise(found)
             assert point.loss - point.mse == pytest.approx(SIGMA**2, rel=0.06)
 
 
+def test_a_truth_of_other_exposure_is_mapped_to_the_image(found, noisy, truth):
+    assert not found.notices
+    bright = calibrate(noisy, "gaussian", truth=40 * truth + 1000, plain=False)
+    assert "mapped linearly" in bright.notices[0]
+    errors = [[point.mse for point in f["gaussian"].points] for f in (bright, found)]
+    assert min(errors[0]) == pytest.approx(min(errors[1]), rel=0.05)
+
+
 def test_the_loss_of_the_plain_filter_misleads(found):
     points = found["gaussian"].points
     # It prefers to do nothing.

@@ -28,7 +28,7 @@ from napari_noise2self.engine.calibration_report import (
     Point,
     by_loss,
 )
-from napari_noise2self.engine.calibration_run import Run, Shared
+from napari_noise2self.engine.calibration_run import Run, Shared, seconds_left
 from napari_noise2self.engine.calibration_sample import collect
 from napari_noise2self.engine.calibration_search import ends
 from napari_noise2self.engine.errors import InputError
@@ -223,6 +223,11 @@ def calibrate_events(
                 "The noise could not be told from the structure: strengths are multiples of a "
                 "rough guess of its deviation, and no gain is stated."
             )
+        if pixels.mapped:
+            notices.append(
+                "The truth is of other brightness than the image: it was mapped linearly to its "
+                "grey values before they were compared."
+            )
         for notice in notices:
             yield Notice(notice)
         count = int(workers or _cores())
@@ -271,7 +276,7 @@ def _listen(
             now = time.perf_counter()
             fresh = not shared.points.empty()
             if pending and now - told >= (INTERVAL if fresh else _HEARTBEAT):
-                left = _seconds_left(runs, workers)
+                left = seconds_left(runs, workers)
                 spent = now - began
                 fraction = max(fraction, spent / (spent + left) if math.isfinite(left) else 0.0)
                 told = now
@@ -291,20 +296,6 @@ def _event(shared: Shared, fraction: float, seconds: float, left: float) -> Cali
         points.append(shared.points.get())
     pixels = shared.pixels
     return CalibrationEvent(tuple(points), fraction, seconds, left, pixels.noise_variance)
-
-
-def _seconds_left(runs: Sequence[Run], workers: int) -> float:
-    """From the mean time of an evaluation of each filter, or of all where one has none yet."""
-    known = [run.seconds / len(run.points) for run in runs if run.points]
-    if not known:
-        return math.inf
-    typical = sum(known) / len(known)
-    left = 0.0
-    for run in runs:
-        if not run.finished:
-            each = run.seconds / len(run.points) if run.points else typical
-            left += each * max(run.expected - len(run.points), 1)
-    return left / min(workers, len(runs) if len(runs) > 1 else workers)
 
 
 def _sorted(run: Run) -> tuple[Point, ...]:

@@ -76,6 +76,8 @@ class Pixels:
     unit : Unit
     partition : Partition
     noise : NoiseReport
+    mapped : bool
+        Whether the truth was of other exposure, and was mapped to the image.
     """
 
     windows: list[Window]
@@ -83,6 +85,7 @@ class Pixels:
     unit: Unit
     partition: Partition
     noise: NoiseReport
+    mapped: bool = False
 
     @property
     def count(self) -> int:

@@ -9,6 +9,7 @@ of as many images as there are workers.
 from __future__ import annotations
 
 import functools
+import math
 import queue
 import threading
 import time
@@ -219,3 +220,17 @@ def _gather(jobs: Jobs) -> Outputs:
         [np.concatenate([nothing, *(job.result() for job in channel)]) for channel in window]
         for window in jobs
     ]
+
+
+def seconds_left(runs: Sequence[Run], workers: int) -> float:
+    """What is left, from the mean time of an evaluation: of all filters where one has none yet."""
+    known = [run.seconds / len(run.points) for run in runs if run.points]
+    if not known:
+        return math.inf
+    typical = sum(known) / len(known)
+    left = 0.0
+    for run in runs:
+        if not run.finished:
+            each = run.seconds / len(run.points) if run.points else typical
+            left += each * max(run.expected - len(run.points), 1)
+    return left / min(workers, len(runs) if len(runs) > 1 else workers)

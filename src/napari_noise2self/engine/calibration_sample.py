@@ -30,6 +30,8 @@ WINDOWS = {2: (512, 512), 3: (16, 128, 128)}
 # Pixels that are compared: a few hundredths of a percent of the loss lie between settings.
 ENOUGH_COMPARED = 2**14
 MOST_SUBSETS = 8
+# A truth of other exposure differs so many times more from the image than mapped to it.
+_OTHER_EXPOSURE = 1.5
 
 
 def unit_of(frames: Sequence[NDArray[Any]], noise: NoiseReport) -> Unit:
@@ -166,7 +168,7 @@ def collect(
     InputError
         If the image is constant or has no finite pixel, or too few subsets.
     """
-    raw = []
+    raw: list[Raw] = []
     for frame, region in places(layout):
         values = layout.read(image, frame, region)
         missing, hot = find_bad(values)
@@ -178,6 +180,7 @@ def collect(
         raise InputError(
             "Every pixel of the image is NaN or infinite: there is nothing to compare with."
         )
+    raw, mapped = _at_brightness(raw)
     unit = unit_of([values for values, *_ in raw], noise)
     size = sum(math.prod(values.shape[1:]) for values, *_ in raw)
     hidden = chosen_subsets(partition, layout.ndim, size, subsets, donuts)
@@ -185,10 +188,40 @@ def collect(
         _window(values, valid, origin, true, unit, partition, hidden, donuts)
         for values, valid, origin, true in raw
     ]
-    pixels = Pixels(windows, hidden, unit, partition, noise)
+    pixels = Pixels(windows, hidden, unit, partition, noise, mapped)
     if not pixels.count:
         raise InputError("No pixel of the image can be hidden with this partition: use another.")
     return pixels
+
+
+Raw = tuple[NDArray[Any], NDArray[np.bool_], tuple[int, ...], NDArray[Any] | None]
+
+
+def _at_brightness(raw: list[Raw]) -> tuple[list[Raw], bool]:
+    """The windows, their truths mapped linearly to the image where they are of other exposure."""
+    mapped = False
+    for channel in range(raw[0][0].shape[0]):
+        pairs = [
+            (values[channel][good].astype(np.float64), truth[channel][good].astype(np.float64))
+            for values, valid, _, truth in raw
+            if truth is not None
+            for good in [valid[channel] & np.isfinite(truth[channel])]
+        ]
+        if not pairs:
+            break
+        x, t = (np.concatenate(part) for part in zip(*pairs, strict=True))
+        if t.size == 0 or np.ptp(t) == 0:
+            continue
+        slope, offset = np.polyfit(t, x, 1)
+        # Noise alone leaves about as much as is left after the map.
+        if np.mean((t - x) ** 2) > _OTHER_EXPOSURE * np.mean((slope * t + offset - x) ** 2):
+            mapped = True
+            for number, (values, valid, origin, truth) in enumerate(raw):
+                assert truth is not None
+                truth = truth.astype(np.float64)
+                truth[channel] = slope * truth[channel] + offset
+                raw[number] = (values, valid, origin, truth)
+    return raw, mapped
 
 
 def _window(
