@@ -34,10 +34,17 @@ AUTOMATIC = "automatic"
 
 
 class VerticalScrollArea(QScrollArea):
-    """Scrolls up and down, and is never narrower than what it holds."""
+    """Scrolls up and down, and is never narrower than what it holds.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    least : int
+        The smallest height in pixels: what a dock gets that is added below another one.
+    """
+
+    def __init__(self, least: int = 100) -> None:
         super().__init__()
+        self._least = least
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -47,7 +54,7 @@ class VerticalScrollArea(QScrollArea):
         """As wide as the content with its scroll bar."""
         content, bar = self.widget(), self.verticalScrollBar()
         width = content.minimumSizeHint().width() if content is not None else 0
-        return QSize(width + (bar.sizeHint().width() if bar is not None else 0), 100)
+        return QSize(width + (bar.sizeHint().width() if bar is not None else 0), self._least)
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """A little air beside the narrowest possible."""

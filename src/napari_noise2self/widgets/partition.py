@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from napari_noise2self.widgets.session import Session
 
+# The settings and two of the pictures.
+_LEAST_HEIGHT = 360
 # What lives as long as the dock is docked: at most one preview, and its connections.
 _Links = list[tuple[Any, Callable[..., None]]]
 
@@ -80,7 +82,7 @@ class PartitionWidget(QWidget):
         for part in parts:
             inner.addWidget(part)
         inner.addStretch(1)
-        area = VerticalScrollArea()
+        area = VerticalScrollArea(_LEAST_HEIGHT)
         area.setWidget(content)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
