@@ -195,9 +195,9 @@ def test_the_plot_has_the_colours_of_the_theme(viewer, dock, engine, click, wait
     wait_for(dock, State.DONE)
     viewer.theme = theme
     plot = dock.progress.plot
-    drawn = plot._plot.backgroundBrush().color().name()
+    drawn = plot.plot.backgroundBrush().color().name()
     assert drawn == plot_colour(theme, "background")
-    assert plot._axis.textPen().color().name() == plot_colour(theme, "text")
+    assert plot.item.getAxis("left").textPen().color().name() == plot_colour(theme, "text")
 
 
 def plot_colour(theme: str, name: str) -> str:
