@@ -39,8 +39,10 @@ def test_light_parts_import_neither_torch_nor_a_gui(code):
     assert imported_by(code).isdisjoint({"torch", "scipy", "skimage", *GUI})
 
 
-def test_opening_the_dock_imports_no_torch():
-    assert "torch" not in imported_by("import napari_noise2self.widgets.denoise")
+def test_opening_a_dock_imports_no_torch():
+    docks = "denoise", "partition", "noise", "compare"
+    code = "; ".join(f"import napari_noise2self.widgets.{dock}" for dock in docks)
+    assert "torch" not in imported_by(code)
 
 
 def test_the_terminal_works_where_no_gui_is_installed(tmp_path):

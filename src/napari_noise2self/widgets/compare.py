@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
-from napari_noise2self.widgets.compare_layers import grid_of
 from napari_noise2self.widgets.compare_model import Comparer, Stage
 from napari_noise2self.widgets.compare_results import CurvesView, ResultsView
 from napari_noise2self.widgets.compare_view import CandidatesView, CompareForm
@@ -111,8 +110,6 @@ class CompareWidget(QWidget):
             self._link(getattr(self.session.events, name), self._show)
         self._link(self.session.events.progress, self._show_progress)
         self._link(viewer.events.theme, self._show_colours)
-        # The user may leave the tiles by napari's own button.
-        self._link(grid_of(viewer).events.enabled, self._show)
         self._link(comparer.changed, self._show)
         self._link(comparer.progressed, self._show_progress)
         self._show_layers()

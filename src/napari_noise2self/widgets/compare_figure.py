@@ -20,6 +20,8 @@ _GREEN = {True: "#2fc79c", False: "#00795a"}
 _LOG_RATIO = 5.0
 # Losses above so many times the smallest one would flatten what matters.
 _HIGHEST = 4.0
+# The legend lies above the curves.
+_HEADROOM = 1.7
 
 
 class CurveFigure(Figure):
@@ -33,14 +35,14 @@ class CurveFigure(Figure):
             "pixels that it is compared with, so its loss has its minimum where the true error "
             "has it, higher by the variance of the noise (dashed). The loss of the plain filter "
             "is the smaller the less it denoises, and says nothing.",
-            230,
+            250,
         )
         self.plot.setAxisItems({"bottom": ValueAxis("bottom")})
         self.item = self.plot.getPlotItem()
         self.item.getAxis("bottom").enableAutoSIPrefix(False)
-        self.item.addLegend(offset=(-8, 4), verSpacing=-6)
+        self.item.addLegend(offset=(4, 2), colCount=2, verSpacing=-8)
         self._blind = self.item.plot(name="J-invariant", symbol="o", symbolSize=7)
-        self._plain = self.item.plot(name="plain: misleading", symbol="t", symbolSize=8)
+        self._plain = self.item.plot(name="plain (misleading)", symbol="t", symbolSize=8)
         self._true = self.item.plot(name="true error", symbol="s", symbolSize=7)
         self._noise = self.item.plot(name="noise variance")
         self._best = self.item.plot(name="minimum", pen=None, symbol="star", symbolSize=17)
@@ -69,11 +71,10 @@ class CurveFigure(Figure):
         )
         seen = [v for p in points for v in (p.loss, p.plain_loss, p.mse, gap) if v is not None]
         top = min(max(seen), _HIGHEST * best.loss)
-        self.item.setYRange(0, 1.05 * top, padding=0)
+        self.item.setYRange(0, _HEADROOM * top, padding=0)
         low, high = (math.log10(v) if log else v for v in (min(x), max(x)))
         margin = 0.05 * (high - low) or 0.1
         self.item.setXRange(low - margin, high + margin, padding=0)
-        self.item.setTitle(None)
         self._label()
 
     def show_colours(self, colours: Colours) -> None:
@@ -117,6 +118,8 @@ class CurveFigure(Figure):
         label = "parameter" if self._data is None else self._data.label
         self.item.setLabel("bottom", label, color=self._text)
         self.item.setLabel("left", "loss (squared grey values)", color=self._text)
+        # A label of another length keeps its place otherwise.
+        self.item.getAxis("bottom").resizeEvent()
 
 
 def _known(x: Sequence[float], y: Sequence[float | None]) -> tuple[list[float], list[float]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import weakref
-from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_info
 from psygnal import Signal
 
-from napari_noise2self.engine.errors import InputError, Noise2SelfError
+from napari_noise2self.engine.errors import Noise2SelfError
 from napari_noise2self.engine.events import Control, Notice
-from napari_noise2self.engine.filters import DEFAULT_FILTERS, FILTER_NAMES, installed, named
+from napari_noise2self.widgets.compare_choices import Choices, asked, truths_of
 from napari_noise2self.widgets.compare_curves import Curves
-from napari_noise2self.widgets.compare_layers import Gallery
+from napari_noise2self.widgets.compare_layers import Gallery, grid_of
 from napari_noise2self.widgets.compare_region import Region, fits, is_small
 from napari_noise2self.widgets.compare_whole import Whole
 from napari_noise2self.widgets.compare_words import versions
 from napari_noise2self.widgets.compare_worker import Request, comparison
-from napari_noise2self.widgets.layers import Source, images_in
+from napari_noise2self.widgets.layers import Source
 from napari_noise2self.widgets.partition_worker import Task
 
 if TYPE_CHECKING:
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Networks that are trained on the layer, and what they are called.
-NETWORKS = {"unet": "UNet", "dncnn": "DnCNN"}
-
 
 class Stage(Enum):
     """What is going on; the only thing that decides what can be clicked."""
@@ -46,33 +42,6 @@ class Stage(Enum):
     COMPARING = "comparing"
     DENOISING = "denoising"
     STOPPING = "stopping"
-
-
-@dataclass
-class Choices:
-    """What the user chose, besides what all docks share.
-
-    Attributes
-    ----------
-    ticked : set of str
-        Names of filters and networks, and paths of models.
-    models : list of str
-        Paths of the saved models that were added.
-    whole : bool or None
-        Whether to compare on the whole layer; None: where it is small.
-    truth : Image or None
-    """
-
-    ticked: set[str] = field(default_factory=lambda: {*DEFAULT_FILTERS, *NETWORKS})
-    models: list[str] = field(default_factory=list)
-    whole: bool | None = None
-    truth: Image | None = None
-
-
-def candidates() -> dict[str, tuple[str, bool]]:
-    """What can be compared: by name, the title, and whether it is there."""
-    found = {name: (named(name, (1, 1)).title, installed(name)) for name in FILTER_NAMES}
-    return found | {name: (title, True) for name, title in NETWORKS.items()}
 
 
 class Comparer:
@@ -133,6 +102,7 @@ class Comparer:
         self._ending: set[Task] = set()
         self._whole: Whole | None = None
         viewer.layers.events.removed.connect(self._follow_layers)
+        grid_of(viewer).events.enabled.connect(self._follow_grid)
         controller.attach(id(self))
 
     def close(self) -> None:
@@ -140,6 +110,7 @@ class Comparer:
         viewer = self._viewer()
         if viewer is not None:
             viewer.layers.events.removed.disconnect(self._follow_layers)
+            grid_of(viewer).events.enabled.disconnect(self._follow_grid)
         self._drop()
         if self.gallery is not None:
             self.gallery.untile()
@@ -165,19 +136,19 @@ class Comparer:
 
     def compare(self) -> None:
         """Compare the chosen denoisers on the chosen layer."""
-        if self.stage is not Stage.IDLE or self.session.state.running:
+        viewer, truth = self._viewer(), self.choices.truth
+        if viewer is None or self.stage is not Stage.IDLE or self.session.state.running:
             return
         self.message = ""
         try:
-            region, request = self._asked()
+            region, request = asked(viewer, self.session.settings, self.choices)
         except Exception as error:  # whatever it is, the button must not stay dead
             self._fail(error)
             return
         if self.gallery is not None:
             self.gallery.untile()
-        viewer = self._viewer()
-        assert viewer is not None
         self.region, self._request = region, request
+        self._truth_name = None if request.truth is None or truth is None else truth.name
         self.gallery = Gallery(viewer, region)
         self.ranking = self.comparison = self.chosen = None
         self.curves = Curves()
@@ -265,11 +236,9 @@ class Comparer:
         return viewer is not None and region is not None and region.source.layer in viewer.layers
 
     def truths(self) -> list[Image]:
-        """The layers that can be the truth of the chosen one: of its shape."""
+        """The layers that can be the truth of the chosen one."""
         viewer, layer = self._viewer(), self.session.settings.layer
-        if viewer is None or layer is None:
-            return []
-        return [x for x in images_in(viewer) if x is not layer and _shape(x) == _shape(layer)]
+        return [] if viewer is None or layer is None else truths_of(viewer, layer)
 
     def may_be_whole(self) -> tuple[bool, bool]:
         """Whether all of the chosen layer can be compared on, and whether it is by default."""
@@ -300,35 +269,6 @@ class Comparer:
         }
 
     # -- the work ------------------------------------------------------------
-
-    def _asked(self) -> tuple[Region, Request]:
-        viewer, settings, choices = self._viewer(), self.session.settings, self.choices
-        assert viewer is not None
-        source = Source.of(settings.layer)
-        whole = is_small(source) if choices.whole is None else choices.whole
-        volume = settings.volume and "Z" in source.axes
-        if whole:
-            region = Region.whole_of(source, volume)
-        else:
-            region = Region.in_view_of(viewer, source, volume)
-        names = [name for name in (*FILTER_NAMES, *NETWORKS) if name in choices.ticked]
-        models = [Path(name) for name in choices.models if name in choices.ticked]
-        if not (names or models):
-            raise InputError("No denoiser is ticked: tick at least one.")
-        truth = choices.truth if choices.truth in self.truths() else None
-        self._truth_name = None if truth is None else truth.name
-        request = Request(
-            source.data,
-            source.axes,
-            region.window,
-            None if truth is None else Source.of(truth).data,
-            (*names, *models),
-            volume,
-            settings.epochs,
-            settings.device,
-            settings.seed,
-        )
-        return region, request
 
     def _begin(self, stage: Stage, doing: str) -> None:
         self.stage, self.doing = stage, doing
@@ -419,8 +359,8 @@ class Comparer:
             self.message = "The layer was removed; the rows that were complete are kept."
         self.changed.emit()
 
-
-def _shape(layer: Image) -> tuple[int, ...]:
-    data = layer.data[0] if layer.multiscale else layer.data
-    shape = tuple(data.shape)
-    return (*shape[:-1], 3) if layer.rgb else shape
+    def _follow_grid(self, event: Any = None) -> None:
+        """The user left the tiles by napari's own button."""
+        if self.gallery is not None and not self.gallery.tiled:
+            self.gallery.untile()
+            self.changed.emit()

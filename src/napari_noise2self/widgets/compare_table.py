@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from napari_noise2self.engine.ranking import Ranking, Row
 
 _NUMBER = Qt.ItemDataRole.UserRole
+_NARROWEST = 335  # pixels: up to the gain
 _WIDEST = 260  # pixels of a column; the rest of a long text is in its tip
 
 
@@ -49,6 +50,7 @@ class RankingTable(QTableWidget):
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setWordWrap(False)
+        self.setMinimumWidth(_NARROWEST)
         self.setAlternatingRowColors(False)
         vertical, horizontal = self.verticalHeader(), self.horizontalHeader()
         assert vertical is not None

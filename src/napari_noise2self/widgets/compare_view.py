@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_noise2self.widgets.compare_model import Choices, candidates
+from napari_noise2self.widgets.compare_choices import Choices, candidates
 from napari_noise2self.widgets.controls import Choice, SettingsForm, new_form
 
 if TYPE_CHECKING:

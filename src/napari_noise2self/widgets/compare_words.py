@@ -115,7 +115,18 @@ def tie_sentence(ranking: Ranking, number: int) -> str:
     if rank is None:
         return ""
     if not ranking.tied[number]:
-        return f"Number {rank}, and told from all others."
+        if rank > 1:
+            # A rank is left by what differs from the first row in it.
+            other = ranking.rows[ranking.ranks.index(ranking.ranks[number - 1])]
+            side = "above"
+        elif len(ranking.rows) > 1 and ranking.ranks[1] is not None:
+            other, side = ranking.rows[1], "below"
+        else:
+            return "Number 1."
+        return (
+            f"Number {rank}: on the same pixels its score is {side} that of {other.name}, by more "
+            f"than chance."
+        )
     others = [
         row.name for i, row in enumerate(ranking.rows) if ranking.ranks[i] == rank and i != number
     ]
@@ -145,9 +156,9 @@ def basis_sentence(found: Comparison) -> str:
     kind = {"grid": "mask grid", "random": "random partition", "checkerboard": "checkerboard"}
     words = kind.get(partition["kind"], partition["kind"])
     if "width" in partition:
-        words += f" {_sizes(partition['width'])}"
+        words += f"{_NBSP}{_sizes(partition['width'])}"
     if _sizes(partition.get("extent", 1)) != "1":
-        words += f", hidden block {_sizes(partition['extent'])}"
+        words += f", hidden block{_NBSP}{_sizes(partition['extent'])}"
     return f"All on the same {found.positions:,} held-out pixels, {words}."
 
 
