@@ -132,7 +132,7 @@ def _nonlocal_means(image: Image, strength: float) -> Image:
     from skimage.restoration import denoise_nl_means
 
     # In a volume smaller cubes hold as many pixels, and the search costs less.
-    patch, distance = (5, 6) if image.ndim == 2 else (3, 3)
+    patch, distance = (5, 6) if image.ndim == 2 else (3, 2)
     filtered = denoise_nl_means(
         image, patch_size=patch, patch_distance=distance, h=strength, sigma=1.0, fast_mode=True
     )
@@ -276,7 +276,9 @@ def named(name: str, extents: Sequence[int]) -> Filter:
     filter_ = _FAMILIES[name]
     if name == "median":
         least = min(extents) // 2 + 1
-        radius = Parameter("radius", least, least + 7, "px", integer=True, limits=(least, 24))
+        # A ball of eight pixels holds two thousand, a disk of eight only two hundred.
+        most, limit = (7, 24) if len(extents) == 2 else (3, 8)
+        radius = Parameter("radius", least, least + most, "px", integer=True, limits=(least, limit))
         filter_ = dataclasses.replace(filter_, parameters=(radius,))
     return filter_
 
