@@ -178,6 +178,13 @@ def test_a_volume_is_checked_too():
     assert 8 <= found.subsets <= leakage.MOST_CHECKED
 
 
+def test_a_check_that_is_stopped_says_how_far_it_came():
+    image = np.random.default_rng(0).normal(size=(1, 20, 20))
+    block = read(image, Grid(3), (slice(0, 20), slice(0, 20)))
+    asked = iter([False, False, True])
+    assert block.check(Grid(3), stopped=lambda: next(asked)).subsets == 2
+
+
 @pytest.mark.parametrize(
     ("partition", "careless"),
     [

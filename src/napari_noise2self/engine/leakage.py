@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,7 +98,12 @@ class Block:
         part: NDArray[np.floating[Any]] = masked[(slice(None), *within(self.window, self.outer))]
         return part
 
-    def check(self, partition: Partition, subset: int = 0) -> Leakage:
+    def check(
+        self,
+        partition: Partition,
+        subset: int = 0,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Leakage:
         """Change what is hidden and see whether the masked input changes.
 
         What is hidden is worked out here anew, apart from the code that hides
@@ -109,6 +114,8 @@ class Block:
         partition : Partition
         subset : int
             One that is among those that are checked.
+        stopped : callable
+            Asked before each subset whether to leave it at those checked so far.
 
         Returns
         -------
@@ -125,8 +132,11 @@ class Block:
         generator = torch.Generator().manual_seed(0)
         finite = x[torch.isfinite(x)]
         span = float(finite.max() - finite.min()) if finite.numel() else 0.0
-        changed = leaks = 0
+        changed = leaks = done = 0
         for number in checked:
+            if stopped():
+                break
+            done += 1
             targets = labels == number
             hidden = torch.from_numpy(spread(targets, extents)).expand_as(x)
             # At least one span away from where they were, up or down.
@@ -139,7 +149,7 @@ class Block:
             after = _masked(other, mask, partition, invalid)
             changed += int((hidden & (other != x)).sum())
             leaks += int((before != after).sum())
-        return Leakage(len(checked), changed, leaks, covered)
+        return Leakage(done, changed, leaks, covered)
 
     def _tensors(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         dtype = self.values.dtype

@@ -70,7 +70,8 @@ class Task:
     Parameters
     ----------
     function : callable
-        A generator function of `arguments`; what it yields is handed on.
+        A generator function of `arguments`, and of a callable that says
+        whether to end; what it yields is handed on.
     arguments
         Passed to `function`.
     on_result, on_error : callable
@@ -118,7 +119,7 @@ def _guarded(
 ) -> Generator[Any, None, None]:
     """Run it until it is dropped; a worker swallows a `RuntimeError`, so none may leave."""
     try:
-        for result in function(*arguments):
+        for result in function(*arguments, dropped.is_set):
             if dropped.is_set():
                 return
             yield result
@@ -134,9 +135,11 @@ def _guarded(
         raise
 
 
-def answers(question: Question) -> Generator[Answer, None, None]:
+def answers(question: Question, stopped: Callable[[], bool]) -> Generator[Answer, None, None]:
     """Read what is in view, mask it, and see whether anything leaks."""
     leakage = load_engine("leakage")
+    if stopped():
+        return
     scene, partition, block = question.scene, question.partition, question.block
     if block is None:
         outer = leakage.surroundings(partition, scene.window, scene.layout.spatial_shape)
@@ -144,9 +147,14 @@ def answers(question: Question) -> Generator[Answer, None, None]:
     masked = scene.restored(block.masked(partition, question.subset))
     yield Answer(question, block, masked)
     if question.check:
-        yield Answer(question, block, masked, block.check(partition, question.subset))
+        found = block.check(partition, question.subset, stopped)
+        yield Answer(question, block, masked, found)
 
 
-def suggestions(data: Any, axes: str, volume: bool) -> Generator[Suggestion, None, None]:
+def suggestions(
+    data: Any, axes: str, volume: bool, stopped: Callable[[], bool]
+) -> Generator[Suggestion, None, None]:
     """Estimate the noise of a layer, and what suits it."""
-    yield load_engine("noise").estimate_noise(data, axes, volume=volume).suggestion
+    noise = load_engine("noise")
+    if not stopped():
+        yield noise.estimate_noise(data, axes, volume=volume).suggestion
