@@ -12,12 +12,11 @@ from window import open_window, settle, virtual_screen
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 
-def main() -> None:
-    """Photograph the dock beside the simulated cells, and draw the figure of them."""
+def draw_figure() -> None:
+    """Draw the figure of the simulated cells, in the terminal."""
     from napari_noise2self.stacks.samples import cells
     from napari_noise2self.stacks.writing import write
 
-    IMAGES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "cells.ome.tif"
         noisy = cells().noisy
@@ -25,6 +24,12 @@ def main() -> None:
         figure = IMAGES / "partition-figure.png"
         words = ["preview", source, figure, "--grid", "6", "--extent", "3", "--overwrite"]
         subprocess.run([sys.executable, "-m", "napari_noise2self", *map(str, words)], check=True)
+
+
+def photograph_window() -> None:
+    """Photograph the dock beside the simulated cells."""
+    from napari_noise2self.stacks.samples import cells
+
     with virtual_screen():
         viewer, denoise = open_window(cells((400, 400)).noisy, hidden=True)
         viewer.window.remove_dock_widget(denoise)
@@ -33,8 +38,11 @@ def main() -> None:
         dock.form.controls["extent"].setValue(3)
         settle()
         dock.layer_choice.zoom.click()
+        settle()
         dock.walk.slider.setValue(14)
-        settle(4)
+        while dock.preview.shown.masked is None or dock.preview.shown.leakage is None:
+            settle(0.5)
+        settle()
         from PIL import Image
 
         picture = viewer.screenshot(canvas_only=False, flash=False)
@@ -44,4 +52,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    draw_figure()
+    photograph_window()
