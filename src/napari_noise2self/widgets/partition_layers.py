@@ -79,9 +79,9 @@ class PartitionLayers:
             if viewer is not None and layer in viewer.layers:
                 viewer.layers.remove(layer)
 
-    def hide(self) -> None:
-        """Show nothing for now."""
-        for kind in self._layers:
+    def hide(self, *kinds: str) -> None:
+        """Show none of these kinds for now; without any, nothing at all."""
+        for kind in kinds or NAMES:
             self._hide(kind)
 
     def show(self, kind: str, data: NDArray[Any], scene: Scene) -> None:

@@ -16,7 +16,7 @@ from napari_noise2self.widgets.partition_layers import SHADE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_noise2self.widgets.partition_preview import Shown
+    from napari_noise2self.widgets.partition_shown import Shown
 
 # Pixels across a close-up: three periods of a narrow grid, fewer of a wide one.
 _FEWEST, _MOST = 15, 48

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,26 +13,25 @@ from qtpy.QtCore import QTimer
 
 from napari_noise2self.engine.errors import Noise2SelfError
 from napari_noise2self.engine.inspection import (
-    Donut,
-    Figures,
     donut,
     figures,
     hidden_in,
     labels_in,
     within,
 )
-from napari_noise2self.engine.partition import Grid, Partition
+from napari_noise2self.engine.partition import Grid
 from napari_noise2self.widgets.layers import Source
 from napari_noise2self.widgets.partition_inquiry import Inquiry
 from napari_noise2self.widgets.partition_layers import HIDDEN, TARGET, PartitionLayers
 from napari_noise2self.widgets.partition_measurement import Measurement
+from napari_noise2self.widgets.partition_shown import Shown
 from napari_noise2self.widgets.scene import Scene, camera_of, canvas_size
 
 if TYPE_CHECKING:
     import napari
     from numpy.typing import NDArray
 
-    from napari_noise2self.engine.leakage import Block, Leakage
+    from napari_noise2self.engine.leakage import Block
     from napari_noise2self.engine.noise_report import Suggestion
     from napari_noise2self.widgets.partition_worker import Answer
     from napari_noise2self.widgets.session import Session
@@ -47,47 +45,6 @@ PIXELS_ACROSS = 40
 
 # What of a layer moves the preview when it changes.
 _OF_LAYER = ("data", "name", "scale", "translate", "rotate", "shear", "affine", "units")
-
-
-@dataclass
-class Shown:
-    """What is known of the present view.
-
-    Attributes
-    ----------
-    scene : Scene
-    partition : Partition
-    automatic : bool
-        Whether the settings leave the partition to the noise estimate.
-    measured : bool
-        Whether that estimate has been made.
-    subset : int
-    figures : Figures
-    labels : ndarray of int32
-        The subset of each pixel, of the shape of the layers.
-    hidden : ndarray of bool
-        Targets and their blocks, of the same shape.
-    donut : Donut or None
-    values, masked : ndarray or None
-        The image and the masked input; None until they are read.
-    leakage : Leakage or None
-    error : str
-        Why the data in view could not be used.
-    """
-
-    scene: Scene
-    partition: Partition
-    automatic: bool
-    measured: bool
-    subset: int
-    figures: Figures
-    labels: NDArray[np.int32]
-    hidden: NDArray[np.bool_]
-    donut: Donut | None
-    values: NDArray[Any] | None = None
-    masked: NDArray[Any] | None = None
-    leakage: Leakage | None = None
-    error: str = ""
 
 
 class Preview:
@@ -344,6 +301,7 @@ class Preview:
             known = isinstance(error, Noise2SelfError)
             reason = str(error) if known else f"{type(error).__name__}: {error}"
             self.shown.error = reason if known else f"The data in view could not be read: {reason}"
+            self.layers.hide("masked")  # it shows something else
             self.changed.emit()
 
     @staticmethod

@@ -34,7 +34,8 @@ from napari_noise2self.widgets.settings_view import (
 if TYPE_CHECKING:
     from qtpy.QtGui import QHideEvent
 
-    from napari_noise2self.widgets.partition_preview import Preview, Shown
+    from napari_noise2self.widgets.partition_preview import Preview
+    from napari_noise2self.widgets.partition_shown import Shown
 
 # Milliseconds that one subset stays in view while playing.
 PACE = 400

@@ -9,7 +9,7 @@ from napari_noise2self.engine.inspection import Figures, name_of
 if TYPE_CHECKING:
     from napari_noise2self.engine.leakage import Leakage
     from napari_noise2self.engine.noise_report import Suggestion
-    from napari_noise2self.widgets.partition_preview import Shown
+    from napari_noise2self.widgets.partition_shown import Shown
 
 # Keeps a number and its unit on one line.
 _NBSP = "\N{NO-BREAK SPACE}"
