@@ -165,7 +165,15 @@ def test_the_menu_opens_it_and_one_click_ranks_shows_and_tiles(
     click(widget, "tile")
     assert viewer.canvas.grid.enabled
     shown = [layer.name for layer in viewer.layers if layer.visible]
-    assert shown[0] == "cells"
+    # The source first, then the best.
+    best = widget.comparer.ranking.rows[0].name
+    grid = viewer.canvas.grid
+    first, second = (
+        grid.position(viewer.layers.index(name), viewer.layers)
+        for name in ("cells", f"cells: {best}")
+    )
+    assert first == (0, 0)
+    assert second == (0, 1)
     assert set(shown) == {"cells", "cells: Median", "cells: Gaussian"}
     click(widget, "tile")
     assert not viewer.canvas.grid.enabled
@@ -279,6 +287,8 @@ def test_the_curve_is_drawn_and_can_be_saved(model, opened, compare, tmp_path):
     assert [choice.itemText(i) for i in range(1, 3)] == ["Gaussian", "Bilateral"]
     choice.setCurrentIndex(1)
     curve = widget.comparer.curves.of("gaussian")
+    drawn = [label.text for _, label in figure.item.legend.items]
+    assert drawn == ["J-invariant", "plain (misleading)", "noise variance", "minimum"]
     figure.save(tmp_path / "curve.csv")
     rows = list(csv.DictReader((tmp_path / "curve.csv").read_text().splitlines()))
     losses = [float(row["J-invariant loss (squared grey values)"]) for row in rows]

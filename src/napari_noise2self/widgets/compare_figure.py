@@ -69,6 +69,7 @@ class CurveFigure(Figure):
         self._noise.setData(
             [] if gap is None else [min(x), max(x)], [] if gap is None else [gap] * 2
         )
+        self._name_what_is_drawn()
         seen = [v for p in points for v in (p.loss, p.plain_loss, p.mse, gap) if v is not None]
         top = min(max(seen), _HIGHEST * best.loss)
         self.item.setYRange(0, _HEADROOM * top, padding=0)
@@ -113,6 +114,17 @@ class CurveFigure(Figure):
                 for _ in points
             ],
         }
+
+    def _name_what_is_drawn(self) -> None:
+        """No truth, no noise: no entry in the legend."""
+        legend = self.item.legend
+        curves = (self._blind, self._plain, self._true, self._noise, self._best)
+        xs = [curve.getOriginalDataset()[0] for curve in curves]
+        drawn = [c for c, x in zip(curves, xs, strict=True) if x is not None and len(x)]
+        if [sample.item for sample, _ in legend.items] != drawn:
+            legend.clear()
+            for curve in drawn:
+                legend.addItem(curve, curve.name())
 
     def _label(self) -> None:
         label = "parameter" if self._data is None else self._data.label

@@ -86,8 +86,8 @@ class Gallery:
         for layer in viewer.layers:
             layer.visible = any(layer is one for one in shown)
         grid.shape = (-1, -1)
-        # napari starts with the uppermost layer, or with a negative stride with the lowest.
-        grid.stride = -1
+        # The lowest layer first, which is the source.
+        grid.stride = 1
         grid.enabled = True
         self._look_at_region(viewer, len(shown))
 

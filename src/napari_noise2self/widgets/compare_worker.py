@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,10 +76,12 @@ class Applied:
 
 
 def comparison(
-    request: Request, control: Control
+    request: Request, control: Control, dropped: Callable[[], bool]
 ) -> Generator[Notice | ComparisonEvent | Comparison, None, None]:
     """Compare denoisers; what is yielded last is the whole result."""
     engine = load_engine("comparison")
+    if dropped():
+        return  # while PyTorch was loaded
     image = np.asarray(request.data[request.window])
     truth = None if request.truth is None else np.asarray(request.truth[request.window])
     events = engine.compare_events(
@@ -99,7 +101,12 @@ def comparison(
 
 
 def application(
-    denoiser: Any, data: Any, axes: str, volume: bool, control: Control
+    denoiser: Any,
+    data: Any,
+    axes: str,
+    volume: bool,
+    control: Control,
+    dropped: Callable[[], bool],
 ) -> Generator[Applied, None, None]:
     """Denoise all frames with a calibrated filter or a trained model.
 
@@ -113,6 +120,8 @@ def application(
         Whether the denoiser takes Z as a spatial axis.
     control : Control
         `stop` leaves the frames that are not done as NaN.
+    dropped : callable
+        Whether nobody listens any more.
 
     Yields
     ------
@@ -132,7 +141,7 @@ def application(
             if isinstance(event, PredictionEvent):
                 done += event.frame is not None
                 yield Applied(out, event, False, time.monotonic() - began)
-    if not done:
+    if not done and not dropped():
         raise InputError("Stopped before any frame was denoised.")
     yield Applied(out, None, done >= layout.frames, time.monotonic() - began)
 
