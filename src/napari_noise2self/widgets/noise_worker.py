@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,36 +43,56 @@ class Defects:
     dead: NDArray[np.intp]
 
 
-def measure(data: Any, axes: str, volume: bool) -> Generator[Measured, None, None]:
+def _wanted() -> bool:
+    """Of work that nobody can drop."""
+    return False
+
+
+def measure(
+    data: Any, axes: str, volume: bool, dropped: Callable[[], bool] = _wanted
+) -> Generator[Measured, None, None]:
     """Estimate the noise of a layer."""
     with _in_words("The noise could not be measured"):
         from napari_noise2self.engine.noise import estimate_noise
         from napari_noise2self.engine.noise_map import noise_autocorrelation
 
         report = estimate_noise(data, axes, volume=volume)
+        if dropped():
+            return
         yield Measured(report, noise_autocorrelation(data, report))
 
 
 def examine(
-    noisy: Any, denoised: Any, axes: str, frame: int, measured: Measured | None, volume: bool
+    noisy: Any,
+    denoised: Any,
+    axes: str,
+    frame: int,
+    measured: Measured | None,
+    volume: bool,
+    dropped: Callable[[], bool] = _wanted,
 ) -> Generator[Measured | ResidualReport, None, None]:
     """Examine a residual; first the noise, where it was not measured before."""
     with _in_words("The residual could not be examined"):
         from napari_noise2self.engine.residual import examine_residual
 
         if measured is None:
-            for measured in measure(noisy, axes, volume):
+            for measured in measure(noisy, axes, volume, dropped):
                 yield measured
+        if dropped():
+            return
         report = None if measured is None else measured.report
         yield examine_residual(noisy, denoised, axes, report, frame=frame)
 
 
-def find_defects(data: Any, axes: str, frame: int) -> Generator[Defects, None, None]:
+def find_defects(
+    data: Any, axes: str, frame: int, dropped: Callable[[], bool] = _wanted
+) -> Generator[Defects, None, None]:
     """Look for hot and dead pixels in a frame."""
     with _in_words("Hot pixels could not be looked for"):
         from napari_noise2self.engine.noise_defects import defects
 
-        yield Defects(*defects(data, axes, frame=frame))
+        if not dropped():
+            yield Defects(*defects(data, axes, frame=frame))
 
 
 @contextmanager
