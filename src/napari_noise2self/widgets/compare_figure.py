@@ -19,7 +19,7 @@ _GREEN = {True: "#2fc79c", False: "#00795a"}
 # Above this ratio between the ends the parameter has a logarithmic axis.
 _LOG_RATIO = 5.0
 # Losses above so many times the smallest one would flatten what matters.
-_HIGHEST = 4.0
+_HIGHEST = 2.5
 # The legend lies above the curves.
 _HEADROOM = 1.7
 

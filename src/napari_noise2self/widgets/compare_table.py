@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from napari_noise2self.engine.ranking import Ranking, Row
 
 _NUMBER = Qt.ItemDataRole.UserRole
-_NARROWEST = 335  # pixels: up to the gain
+_NARROWEST = 352  # pixels: up to the gain
 _WIDEST = 260  # pixels of a column; the rest of a long text is in its tip
 
 
