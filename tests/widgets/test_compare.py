@@ -408,6 +408,17 @@ def test_stop_keeps_the_complete_rows(model, opened, click, ended, qtbot, paused
     assert widget.findChild(QPushButton, "compare").text() == "&Compare"
 
 
+def test_a_stop_at_once_says_so(model, opened, click, ended):
+    model.add_image(noisy(), name="cells")
+    widget = opened()
+    click(widget, "compare")
+    click(widget, "compare")
+    assert widget.findChild(QPushButton, "compare").text() == "Stopping…"
+    ended(widget)
+    assert widget.message.text() == "Stopped before any denoiser was done."
+    assert widget.results.isHidden()
+
+
 def test_closing_ends_the_work_and_frees_it(model, opened, click, qtbot, paused):
     model.add_image(noisy(), name="cells")
     widget = opened()

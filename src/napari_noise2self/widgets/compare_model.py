@@ -294,7 +294,12 @@ class Comparer:
     def _take_comparison(self, found: Comparison) -> None:
         self.ranking, self.comparison = found.ranking, found
         if found.stopped:
-            self.message = "Stopped: the rows that were complete are kept."
+            complete = any(row.result is not None for row in found.ranking.rows)
+            self.message = (
+                "Stopped: the rows that were complete are kept."
+                if complete
+                else "Stopped before any denoiser was done."
+            )
         self.stage = Stage.IDLE
         self.changed.emit()
 

@@ -94,7 +94,7 @@ class ResultsView(QWidget):
         """Show what is known."""
         self._comparer = comparer
         ranking, found, region = comparer.ranking, comparer.comparison, comparer.region
-        self.setVisible(ranking is not None)
+        self.setVisible(ranking is not None and bool(ranking.rows))
         self.table.show_ranking(ranking, comparer.chosen)
         if ranking is None or region is None:
             return
