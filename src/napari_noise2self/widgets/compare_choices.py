@@ -81,6 +81,7 @@ def asked(viewer: napari.Viewer, settings: Settings, choices: Choices) -> tuple[
         settings.epochs,
         settings.device,
         settings.seed,
+        None if truth is None else truth.name,
     )
     return region, request
 

@@ -96,7 +96,6 @@ class Comparer:
         self.curves = Curves()
         self.gallery: Gallery | None = None
         self._request: Request | None = None
-        self._truth_name: str | None = None
         self._control = Control()
         self._task: Task | None = None
         self._ending: set[Task] = set()
@@ -136,7 +135,7 @@ class Comparer:
 
     def compare(self) -> None:
         """Compare the chosen denoisers on the chosen layer."""
-        viewer, truth = self._viewer(), self.choices.truth
+        viewer = self._viewer()
         if viewer is None or self.stage is not Stage.IDLE or self.session.state.running:
             return
         self.message = ""
@@ -148,7 +147,6 @@ class Comparer:
         if self.gallery is not None:
             self.gallery.untile()
         self.region, self._request = region, request
-        self._truth_name = None if request.truth is None or truth is None else truth.name
         self.gallery = Gallery(viewer, region)
         self.ranking = self.comparison = self.chosen = None
         self.curves = Curves()
@@ -250,21 +248,13 @@ class Comparer:
 
     def to_json(self) -> dict[str, Any]:
         """The table with all that reproduces it."""
-        found, region, request = self.comparison, self.region, self._request
-        assert found is not None
-        assert region is not None
-        assert request is not None
+        assert self.comparison is not None
+        assert self.region is not None
+        assert self._request is not None
         return {
-            "image": region.to_json(),
-            "truth": self._truth_name,
-            "settings": {
-                "denoisers": [str(name) for name in request.denoisers],
-                "volume": request.volume,
-                "epochs": request.epochs,
-                "device": request.device,
-                "seed": request.seed,
-            },
-            **found.to_json(),
+            "image": self.region.to_json(),
+            "settings": self._request.to_json(),
+            **self.comparison.to_json(),
             "versions": versions(),
         }
 

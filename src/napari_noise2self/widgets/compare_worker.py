@@ -42,6 +42,7 @@ class Request:
     epochs : float or None
     device : str
     seed : int
+    truth_name : str or None
     """
 
     data: Any
@@ -53,6 +54,18 @@ class Request:
     epochs: float | None
     device: str
     seed: int
+    truth_name: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings, ready for JSON."""
+        return {
+            "denoisers": [str(name) for name in self.denoisers],
+            "volume": self.volume,
+            "epochs": self.epochs,
+            "device": self.device,
+            "seed": self.seed,
+            "truth": self.truth_name,
+        }
 
 
 @dataclass(frozen=True)
