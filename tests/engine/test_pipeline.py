@@ -116,7 +116,9 @@ def test_the_preview_is_the_result_array_itself(listen):
 def test_a_stop_in_training_still_denoises_and_a_second_one_ends_that(listen):
     stack = noise(3, 48, 48)
     control = Control()
-    generator = denoise_events(stack, config=CONFIG, control=control)
+    # Longer than anything that comes before the first event.
+    config = CONFIG.model_copy(update={"epochs": 1000.0})
+    generator = denoise_events(stack, config=config, control=control)
     next(generator)
     control.stop()
 

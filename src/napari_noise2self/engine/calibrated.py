@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_noise2self.engine.arrays import as_array
 from napari_noise2self.engine.blind import Channel, shown
 from napari_noise2self.engine.calibration_pixels import Unit
 from napari_noise2self.engine.errors import InputError
@@ -143,8 +144,7 @@ class CalibratedFilter:
         return [HeldOut.join(pieces) for pieces in found]
 
     def _read(self, image: Any, axes: str | None) -> tuple[Any, Layout]:
-        if not (hasattr(image, "dtype") and hasattr(image, "shape")):
-            image = np.asarray(image)
+        image = as_array(image)
         if axes is None and len(image.shape) == len(self.axes):
             axes = self.axes
         layout = Layout.of(image.shape, axes, self.volume)

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_noise2self.engine.arrays import as_array
 from napari_noise2self.engine.calibrated import CalibratedFilter
 from napari_noise2self.engine.calibration_report import (
     Calibration,
@@ -32,7 +33,7 @@ from napari_noise2self.engine.calibration_run import Run, Shared, seconds_left
 from napari_noise2self.engine.calibration_sample import collect
 from napari_noise2self.engine.calibration_search import ends
 from napari_noise2self.engine.errors import InputError
-from napari_noise2self.engine.events import INTERVAL, Control, Notice
+from napari_noise2self.engine.events import INTERVAL, Control, Notice, exhaust
 from napari_noise2self.engine.filters import Filters, chosen
 from napari_noise2self.engine.hardware import engine_errors
 from napari_noise2self.engine.layout import Layout
@@ -133,17 +134,7 @@ def calibrate(
         plain=plain,
         workers=workers,
     )
-    try:
-        while True:
-            event = next(events)
-            if progress is not None:
-                progress(event)
-    except StopIteration as stop:
-        result: Calibration = stop.value
-        return result
-    finally:
-        # An interrupt in `progress` must end the threads, too.
-        events.close()
+    return exhaust(events, progress)
 
 
 def calibrate_events(
@@ -187,10 +178,7 @@ def calibrate_events(
     if workers is not None and not (isinstance(workers, (int, np.integer)) and workers >= 1):
         raise InputError(f"The number of workers was {workers!r}: give a whole number from 1 on.")
     with engine_errors():
-        image, truth = (
-            a if a is None or (hasattr(a, "dtype") and hasattr(a, "shape")) else np.asarray(a)
-            for a in (image, truth)
-        )
+        image, truth = (a if a is None else as_array(a) for a in (image, truth))
         layout = Layout.of(image.shape, axes, volume)
         check_image(image, layout)
         if truth is not None and tuple(truth.shape) != layout.shape:

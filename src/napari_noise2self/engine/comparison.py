@@ -18,16 +18,17 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_noise2self.engine.arrays import as_array
 from napari_noise2self.engine.calibrated import CalibratedFilter
 from napari_noise2self.engine.calibration import calibrate_events
 from napari_noise2self.engine.calibration_report import CalibrationEvent
 from napari_noise2self.engine.config import Network, TrainingConfig
 from napari_noise2self.engine.errors import InputError, Noise2SelfError
-from napari_noise2self.engine.events import INTERVAL, Control, Notice, TrainingEvent
+from napari_noise2self.engine.events import INTERVAL, Control, Notice, TrainingEvent, exhaust
 from napari_noise2self.engine.filters import DEFAULT_FILTERS, FILTER_NAMES, named
 from napari_noise2self.engine.hardware import engine_errors
 from napari_noise2self.engine.layout import Layout
-from napari_noise2self.engine.model import Denoiser, as_array
+from napari_noise2self.engine.model import Denoiser
 from napari_noise2self.engine.noise import estimate_noise
 from napari_noise2self.engine.noise_report import NoiseReport
 from napari_noise2self.engine.partition import Partition
@@ -181,14 +182,7 @@ def compare(
         device=device,
         seed=seed,
     )
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as stop:
-            result: Comparison = stop.value
-            return result
-        if progress is not None:
-            progress(event)
+    return exhaust(events, progress)
 
 
 def compare_events(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import TypeVar
 
 # No two events closer than this, in seconds: a GUI gains nothing from more.
 INTERVAL = 0.1
@@ -73,6 +75,28 @@ class PredictionEvent:
 
 
 Event = Notice | TrainingEvent | PredictionEvent
+
+Said = TypeVar("Said")
+Answer = TypeVar("Answer")
+
+
+def exhaust(
+    events: Generator[Said, None, Answer], progress: Callable[[Said], None] | None = None
+) -> Answer:
+    """Run a generator of events to its end, and return what it returns.
+
+    Whatever `progress` raises, an interrupt too, ends the work.
+    """
+    try:
+        while True:
+            event = next(events)
+            if progress is not None:
+                progress(event)
+    except StopIteration as stop:
+        answer: Answer = stop.value
+        return answer
+    finally:
+        events.close()
 
 
 class Control:

@@ -7,14 +7,14 @@ import math
 import os
 import time
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from napari_noise2self.engine import networks, training
+from napari_noise2self.engine.arrays import as_array, is_dask
 from napari_noise2self.engine.checks import check_network, check_partition
 from napari_noise2self.engine.config import Output, TrainingConfig
 from napari_noise2self.engine.errors import InputError, OutOfMemoryError
@@ -24,6 +24,7 @@ from napari_noise2self.engine.events import (
     Notice,
     PredictionEvent,
     TrainingEvent,
+    exhaust,
 )
 from napari_noise2self.engine.hardware import engine_errors, place, select_device
 from napari_noise2self.engine.layout import Layout
@@ -51,7 +52,6 @@ from napari_noise2self.engine.trained import (
 FULL_AVERAGING_PIXELS = 2**23
 
 Progress = Callable[[Event], None]
-Answer = TypeVar("Answer")
 
 
 class Denoiser:
@@ -548,29 +548,3 @@ class Denoiser:
         denoiser = cls(config, trained.network if config.network == "custom" else None)
         denoiser.summary, denoiser._trained = summary, trained
         return denoiser
-
-
-def exhaust(events: Generator[Event, None, Answer], progress: Progress | None = None) -> Answer:
-    """Run a generator of events to its end, and return what it returns."""
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as stop:
-            answer: Answer = stop.value
-            return answer
-        if progress is not None:
-            progress(event)
-
-
-def is_dask(image: Any) -> bool:
-    """Whether an array is computed by dask."""
-    return type(image).__module__.startswith("dask.")
-
-
-def as_array(image: Any) -> Any:
-    """What can be indexed lazily as it is; anything else as a numpy array."""
-    if isinstance(image, torch.Tensor):
-        return image.detach().cpu().numpy()
-    if hasattr(image, "shape") and hasattr(image, "dtype") and hasattr(image, "__getitem__"):
-        return image
-    return np.asarray(image)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_noise2self.engine.arrays import as_array
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.noise_correlation import (
     NEGLIGIBLE,
@@ -85,8 +86,7 @@ def estimate_noise(image: Any, axes: str | None = None, *, volume: bool = False)
     >>> report.correlated, round(float(report.variance(50)))
     (False, 25)
     """
-    if not (hasattr(image, "dtype") and hasattr(image, "shape")):
-        image = np.asarray(image)
+    image = as_array(image)
     layout = Layout.of(image.shape, axes, volume)
     check_image(image, layout)
     sample = Sample.of(image, layout)

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from napari_noise2self.engine.arrays import as_array, is_dask
 from napari_noise2self.engine.config import Device, Network, Output, TrainingConfig
 from napari_noise2self.engine.errors import Noise2SelfError
-from napari_noise2self.engine.events import Control, Event, Notice, TrainingEvent
+from napari_noise2self.engine.events import Control, Event, Notice, TrainingEvent, exhaust
 from napari_noise2self.engine.hardware import release_memory
 from napari_noise2self.engine.layout import Layout
-from napari_noise2self.engine.model import Denoiser, Progress, as_array, exhaust, is_dask
+from napari_noise2self.engine.model import Denoiser, Progress
 from napari_noise2self.engine.partition import Partition
 
 

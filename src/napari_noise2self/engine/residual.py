@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_noise2self.engine.arrays import as_array
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.noise import estimate_noise
@@ -185,10 +186,7 @@ def examine_residual(
     >>> examine_residual(truth + rng.normal(0, 10, truth.shape), truth).findings
     ()
     """
-    noisy, denoised = (
-        a if hasattr(a, "dtype") and hasattr(a, "shape") else np.asarray(a)
-        for a in (noisy, denoised)
-    )
+    noisy, denoised = as_array(noisy), as_array(denoised)
     if tuple(noisy.shape) != tuple(denoised.shape):
         raise InputError(
             f"The noisy image has the shape {tuple(noisy.shape)}, the denoised one "

@@ -23,7 +23,8 @@ TIPS = {
     "width": (
         "Every so many pixels along each axis one pixel is hidden, and the network learns to "
         "predict it from its neighbours. A narrow grid hides more at once and learns faster, a "
-        "wide one leaves more of the surroundings to predict from. 4 suits most images."
+        "wide one leaves more of the surroundings to predict from. Automatic takes "
+        "what suits the noise."
     ),
     "epochs": (
         "How long to learn: in one epoch as many pixels are hidden and predicted as the layer "
