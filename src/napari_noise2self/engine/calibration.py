@@ -78,8 +78,8 @@ def calibrate(
         of the same shape.  A range of whole numbers is searched in whole
         numbers; a list holds all values to try.
     partition : Grid, RandomPartition or Checkerboard, optional
-        The same for all filters.  By default the one that `estimate_noise`
-        suggests, whose extent keeps correlated noise out.
+        The same for all filters.  By default a grid of width 4, or what
+        `estimate_noise` suggests where the noise is correlated.
     axes : str, optional
         One letter per axis, as in "TCZYX".  None: the last two are YX and
         leading ones count frames.  Channels are filtered each by itself, with
@@ -191,7 +191,7 @@ def calibrate_events(
             partition.extents(layout.ndim)
         chosen(filters, (1,) * layout.ndim)
         noise = estimate_noise(image, axes, volume=volume)
-        used = noise.suggestion.partition if partition is None else partition
+        used = noise.comparison_partition if partition is None else partition
         wanted = chosen(filters, used.extents(layout.ndim))
         pixels = collect(
             image,

@@ -141,7 +141,8 @@ def compare(
         that are trained on the image, paths of saved models, and trained
         `Denoiser` objects; by default all filters but BM3D and both networks.
     partition : Grid, RandomPartition or Checkerboard, optional
-        The same for all; by default what `estimate_noise` suggests.
+        The same for all; by default a grid of width 4, or what
+        `estimate_noise` suggests where the noise is correlated.
     axes : str, optional
         As for `denoise`.
     volume : bool
@@ -243,7 +244,7 @@ def compare_events(
                     f"must be equal."
                 )
         noise = estimate_noise(image, axes, volume=volume)
-        used = noise.suggestion.partition if partition is None else partition
+        used = noise.comparison_partition if partition is None else partition
         used.extents(layout.ndim)
         judge = _Judge(image, layout, noise, used, truth)
         count = len(filters) + len(networks) + len(models)

@@ -130,6 +130,16 @@ class NoiseReport:
         )
 
     @property
+    def comparison_partition(self) -> Grid:
+        """The partition to calibrate and to compare denoisers with.
+
+        A network learns fastest from a narrow grid.  But denoisers are to be compared on
+        predictions that miss few of the pixels they will have in the end, and a wider grid
+        hides fewer at a time.
+        """
+        return self.suggestion.partition if self.correlated else Grid.for_extent(self.extent)
+
+    @property
     def known(self) -> bool:
         """Whether the variance of every channel is known well enough to compute with."""
         return all(channel.known for channel in self.channels)
