@@ -57,9 +57,8 @@ def _photograph(viewer: Any, name: str) -> None:
     picture = viewer.screenshot(canvas_only=False, flash=False)
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"{name}.png"
-    # Few colours take little space; this way of choosing them keeps those of thin lines.
-    few = Image.fromarray(picture[..., :3]).quantize(256, method=Image.Quantize.FASTOCTREE)
-    few.save(path, optimize=True)
+    # All colours: fewer would take those of the thin lines, or steps into the greys.
+    Image.fromarray(picture[..., :3]).save(path, optimize=True)
 
 
 def _scroll_area() -> type:
