@@ -408,7 +408,15 @@ def test_stop_keeps_the_complete_rows(model, opened, click, ended, qtbot, paused
     assert widget.findChild(QPushButton, "compare").text() == "&Compare"
 
 
-def test_a_stop_at_once_says_so(model, opened, click, ended):
+def test_a_stop_at_once_says_so(model, opened, click, ended, monkeypatch):
+    real = engine_module.compare_events
+
+    def hesitant(*arguments, control, **settings):
+        while not control.stopped:
+            threading.Event().wait(0.02)
+        return (yield from real(*arguments, control=control, **settings))
+
+    monkeypatch.setattr(engine_module, "compare_events", hesitant)
     model.add_image(noisy(), name="cells")
     widget = opened()
     click(widget, "compare")
