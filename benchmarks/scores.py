@@ -27,7 +27,7 @@ from napari_noise2self.engine.config import TrainingConfig
 from napari_noise2self.engine.scoring import Score
 from napari_noise2self.stacks import samples
 
-SIDE = 512
+SIDE = 256
 PARTITIONS = {
     "grid 4": n2s.Grid(4),
     "grid 2": n2s.Grid(2),
