@@ -289,7 +289,7 @@ def test_noise_as_json_is_one_object(noisy):
     report = json.loads(result.stdout)
     assert report["axes"] == "TYX"
     assert report["correlated"] is False
-    assert report["suggestion"]["partition"] == {"kind": "grid", "width": 3, "extent": 1}
+    assert report["suggestion"]["partition"] == {"kind": "grid", "width": 2, "extent": 1}
     assert len(report["suggestion"]["reasons"]) == 3
     (channel,) = report["channels"]
     assert channel["mean_variance"] == pytest.approx(read(noisy).data.mean(), rel=0.2)

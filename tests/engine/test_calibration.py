@@ -515,3 +515,12 @@ def test_what_a_widget_needs_of_it_imports_no_torch():
 
 def test_it_is_public():
     assert n2s.calibrate is calibrate
+
+
+def test_the_output_with_the_smaller_error_is_applied(noisy, truth):
+    # What JPEG 2000 keeps of the noise for structure, its J-invariant version cannot.
+    found = calibrate(noisy, "jpeg2000", Grid(4), plain=False).best
+    assert found.output == "mixed"
+    errors = {output: mse(found(noisy, output=output), truth) for output in ("auto", "single-pass")}
+    assert errors["auto"] < errors["single-pass"]
+    np.testing.assert_array_equal(found(noisy), found(noisy, output="mixed"))

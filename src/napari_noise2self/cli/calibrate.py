@@ -55,12 +55,12 @@ def calibrate(
         typer.Option(metavar="FILE", help="The clean image: show the true errors, too."),
     ] = None,
     output: Annotated[
-        Literal["single-pass", "j-invariant", "mixed"],
+        Literal["auto", "single-pass", "j-invariant", "mixed"],
         typer.Option(
             help="What OUT holds: the filter as it is, its J-invariant version, or the latter "
             "mixed with the image."
         ),
-    ] = "single-pass",
+    ] = "auto",
     axes: Axes = None,
     volume: Annotated[
         bool, typer.Option("--volume", help="Filter ZYX together instead of slice by slice.")
@@ -97,6 +97,7 @@ def calibrate(
             # Without a result an error would have been raised.
             assert found.best is not None
             image = found.best(stack.data, output=output)
+            kind = found.best.output if output == "auto" else output
             written = write(target, image, stack, dtype=dtype, overwrite=overwrite)
             if written.clipped:
                 say(
@@ -104,14 +105,14 @@ def calibrate(
                     f"--dtype float32 keeps them.",
                     quiet,
                 )
-            report |= {"output": str(target), "output_kind": output, "dtype": written.dtype}
+            report |= {"output": str(target), "output_kind": kind, "dtype": written.dtype}
         if as_json:
             print(json.dumps(report))
             return
         for line in _lines(found):
             print(line)
         if target is not None:
-            say(f"{target}: {found.best}, {output}", quiet)
+            say(f"{target}: {found.best}, {kind}", quiet)
 
 
 def _calibrated(stack: Stack, quiet: bool, **settings: Any) -> Calibration:

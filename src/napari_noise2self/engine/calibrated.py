@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +17,15 @@ from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.filters import Filter
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.mixing import Mixing
+from napari_noise2self.engine.noise_report import NoiseReport
 from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.preparation import fill_bad, find_bad
-from napari_noise2self.engine.scoring import HeldOut, squares_of
+from napari_noise2self.engine.scoring import HeldOut, Score, squares_of
+from napari_noise2self.engine.sure import MOST_CLIPPED, sure
 
-OUTPUTS = ("single-pass", "j-invariant", "mixed")
+# The share of the error of the plain filter that the mixture may have to be preferred.
+WORTH_IT = 0.95
+OUTPUTS = ("auto", "single-pass", "j-invariant", "mixed")
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ class CalibratedFilter:
         Whether Z is filtered together with Y and X.
     mixing : Mixing or None
         The shares of the mixed output; None where the noise is not known.
+    output : {"single-pass", "mixed"}
+        The output with the smaller estimated error, which calling it gives.
     """
 
     filter: Filter
@@ -50,12 +57,13 @@ class CalibratedFilter:
     axes: str
     volume: bool
     mixing: Mixing | None
+    output: str = "single-pass"
 
     def __str__(self) -> str:
         return described(self.filter, self.parameters)
 
     def __call__(
-        self, image: Any, axes: str | None = None, *, output: str = "single-pass"
+        self, image: Any, axes: str | None = None, *, output: str = "auto"
     ) -> NDArray[np.float32]:
         """Denoise an image.
 
@@ -65,9 +73,10 @@ class CalibratedFilter:
         axes : str, optional
             One letter per axis; those of that image by default, where there
             are as many, and otherwise frames before YX.
-        output : {"single-pass", "j-invariant", "mixed"}
+        output : {"auto", "single-pass", "j-invariant", "mixed"}
             The filter as it is; its J-invariant version, which the loss
-            speaks of; or the mixture of that with the image.
+            speaks of; or the mixture of that with the image.  "auto" is the
+            better of the first and the last.
 
         Returns
         -------
@@ -82,6 +91,8 @@ class CalibratedFilter:
         """
         if output not in OUTPUTS:
             raise InputError(f"The output was {output!r}: use one of {', '.join(OUTPUTS)}.")
+        if output == "auto":
+            output = self.output
         if output == "mixed" and self.mixing is None:
             raise InputError(
                 "The variance of the noise could not be told, which the mixed output needs: use "
@@ -142,6 +153,43 @@ class CalibratedFilter:
                     )
                 )
         return [HeldOut.join(pieces) for pieces in found]
+
+    def with_better_output(
+        self, frame: NDArray[Any], noise: NoiseReport, score: Score
+    ) -> CalibratedFilter:
+        """With the output that has the smaller estimated error.
+
+        The loss is that of the J-invariant version, which a filter that keeps what it takes
+        for structure can have far below that of its plain version.  The error of the
+        mixture follows from it by the theory of mixing; that of the plain filter, which sees
+        every pixel, is Stein's estimate, where the noise is known and not clipped.
+
+        Parameters
+        ----------
+        frame : ndarray, shape (channels, [Z,] Y, X)
+            A piece of the image, in grey values.
+        noise : NoiseReport
+        score : Score
+            Of the J-invariant version.
+        """
+        if self.mixing is None or score.mse is None or score.noise_variance is None:
+            return self
+        mixed = dataclasses.replace(self, output="mixed")
+        if max(c.clipped_low + c.clipped_high for c in noise.channels) > MOST_CLIPPED:
+            return mixed
+        axes = "C" + "ZYX"[-(frame.ndim - 1) :]
+
+        def plain(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            return self(values, axes, output="single-pass").astype(np.float64)
+
+        def variance(signal: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.stack([noise.variance(plane, c) for c, plane in enumerate(signal)])
+
+        lags = [noise.lags(channel) for channel in range(len(frame))]
+        mse, _, unit = sure(plain, frame.astype(np.float64), variance, lags)
+        blind = max(score.mse, 0.0) / score.noise_variance * unit
+        # The plain filter takes one pass, the mixture one for each subset: it has to be worth it.
+        return mixed if unit * blind / (unit + blind) < WORTH_IT * mse else self
 
     def _read(self, image: Any, axes: str | None) -> tuple[Any, Layout]:
         image = as_array(image)

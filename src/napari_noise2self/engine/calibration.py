@@ -3,8 +3,8 @@
 A J-invariant filter cannot follow the noise of the pixel that it predicts, so
 its mean squared difference from the noisy image is its true error plus the
 variance of the noise, and has its minimum where the true error has it (Batson
-& Royer 2019, section 3.1).  The plain filter with the same parameters is then
-the one to apply.
+& Royer 2019, section 3.1).  The filter with the same parameters is then
+applied to the whole image, or its J-invariant version mixed with the image.
 """
 
 from __future__ import annotations
@@ -309,19 +309,25 @@ def _curve(run: Run, shared: Shared, layout: Layout) -> Curve:
             [place.observed for place in best.positions],
             pixels.variance,
         )
+    score = pixels.score(best.positions)
+    calibrated = CalibratedFilter(
+        run.filter,
+        best.point.parameters,
+        pixels.unit,
+        pixels.partition,
+        layout.axes,
+        layout.volume,
+        mixing,
+    )
+    if not shared.control.stopped:
+        first = pixels.windows[0].channels
+        frame = np.stack([c.values * c.scale + c.offset for c in first])
+        calibrated = calibrated.with_better_output(frame, pixels.noise, score)
     return Curve(
         *common,
         _sorted(run),
-        CalibratedFilter(
-            run.filter,
-            best.point.parameters,
-            pixels.unit,
-            pixels.partition,
-            layout.axes,
-            layout.volume,
-            mixing,
-        ),
-        pixels.score(best.positions),
+        calibrated,
+        score,
         best.point.mse,
         pixels.held_out(best.positions),
         run.seconds,

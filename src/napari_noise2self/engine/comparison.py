@@ -452,8 +452,12 @@ class _Judge:
             result = best(self.image, self.layout.axes)
         except Noise2SelfError as error:
             return _failed(curve.title, error)
-        words = str(best).removeprefix(f"{curve.filter}, ")
-        settings = {"filter": curve.filter, "parameters": dict(best.parameters)}
+        words = f"{str(best).removeprefix(f'{curve.filter}, ')}, {best.output}"
+        settings = {
+            "filter": curve.filter,
+            "parameters": dict(best.parameters),
+            "output": best.output,
+        }
         return self._row(
             curve.title,
             words,

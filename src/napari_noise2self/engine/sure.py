@@ -29,6 +29,8 @@ from numpy.typing import NDArray
 # against what a network bends over, long against the rounding of float32.
 STEP = 0.1
 PROBES = 4
+# It is refused where more pixels than this are clipped.
+MOST_CLIPPED = 0.01
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,10 @@ from napari_noise2self.engine.prediction import Predictor
 from napari_noise2self.engine.preparation import Block, Frame, Normalisation
 from napari_noise2self.engine.sampling import Sampler
 from napari_noise2self.engine.scoring import HeldOut, Score, held_out, self_supervised_score
-from napari_noise2self.engine.sure import Risk, sure
+from napari_noise2self.engine.sure import MOST_CLIPPED, Risk, sure
 
 # The score after training is taken on as many pixels of the data as this, at most.
 FINAL_SCORE_PIXELS = 2**22
-# Stein's estimate is refused where more pixels than this are clipped.
-MOST_CLIPPED = 0.01
 SCORE_SHAPES = {2: (512, 512), 3: (32, 128, 128)}
 
 # Values of a piece of an image, which of them are valid, and its origin.
