@@ -22,7 +22,7 @@ from napari_noise2self.widgets.compare_whole import Whole
 from napari_noise2self.widgets.compare_words import versions
 from napari_noise2self.widgets.compare_worker import Request, comparison
 from napari_noise2self.widgets.layers import Source
-from napari_noise2self.widgets.partition_worker import Task
+from napari_noise2self.widgets.task import Task
 
 if TYPE_CHECKING:
     import napari

@@ -10,7 +10,7 @@ from psygnal import Signal
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.widgets.compare_worker import Applied, application
 from napari_noise2self.widgets.layers import ResultLayer
-from napari_noise2self.widgets.partition_worker import Task
+from napari_noise2self.widgets.task import Task
 
 if TYPE_CHECKING:
     import napari

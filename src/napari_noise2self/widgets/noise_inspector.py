@@ -19,7 +19,7 @@ from napari_noise2self.widgets.noise_worker import (
     find_defects,
     measure,
 )
-from napari_noise2self.widgets.partition_worker import Task
+from napari_noise2self.widgets.task import Task
 
 if TYPE_CHECKING:
     import napari

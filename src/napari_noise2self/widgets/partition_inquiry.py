@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 
-from napari_noise2self.widgets.partition_worker import Answer, Question, Task, answers
+from napari_noise2self.widgets.partition_worker import Answer, Question, answers
+from napari_noise2self.widgets.task import Task
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.leakage import Block, Leakage

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from napari_noise2self.engine.errors import Noise2SelfError
-from napari_noise2self.widgets.partition_worker import Task, suggestions
+from napari_noise2self.widgets.partition_worker import suggestions
+from napari_noise2self.widgets.task import Task
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.noise_report import Suggestion
