@@ -24,8 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from common import print_table, write_result
-from donut import noisy_camera
+from common import noisy_camera, print_table, write_result
 from skimage.restoration import (
     calibrate_denoiser,
     denoise_invariant,

@@ -13,7 +13,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
+from skimage.data import camera
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -52,6 +54,13 @@ INDEPENDENT_PAIRS = {
 }
 
 
+def noisy_camera(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """The camera of scikit-image, and with normal noise of 0.1, clipped to [0, 1]."""
+    clean = camera() / 255
+    noise = 0.1 * np.random.default_rng(seed).standard_normal(clean.shape, np.float32)
+    return clean, np.clip(clean + noise, 0, 1)
+
+
 def machine() -> dict[str, Any]:
     """Where and with what the numbers were measured."""
     commit = subprocess.run(
@@ -81,9 +90,10 @@ def _processor() -> str:
 
 def write_result(name: str, rows: Sequence[Mapping[str, Any]], **extra: Any) -> None:
     """Keep the rows, and how they came about, in results/NAME.json."""
-    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     record = {"machine": machine(), **extra, "rows": list(rows)}
-    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    path.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:

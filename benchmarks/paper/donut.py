@@ -1,44 +1,41 @@
 """The donut figure of the paper: a median filter calibrated without ground truth.
 
-    python benchmarks/donut.py
+    python benchmarks/paper/donut.py
 
 The camera of scikit-image with normal noise of standard deviation 0.1, clipped to [0, 1].
 Prints the loss and the PSNR for each radius, of the median with a hole at its centre and of
-the plain one, writes results/donut.json and draws docs/images/donut.png (with matplotlib,
-in the extra `docs`).
+the plain one, writes results/paper/donut.json and draws docs/images/paper-donut.png (with
+matplotlib, in the extra `docs`).
 """
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
-from common import ROOT, print_table, write_result
-from skimage.data import camera
+from published import CLASSICAL
+from shared import (
+    BLUE,
+    GREEN,
+    GREY,
+    IMAGES,
+    ORANGE,
+    decibels,
+    draw,
+    keep,
+    noisy_camera,
+    print_table,
+    where,
+)
 
 import napari_noise2self as n2s
 
 RADII = [1, 2, 3, 4, 5, 6]
-# Colours that the colour-blind can tell apart (Okabe & Ito).
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 
 
-def noisy_camera() -> tuple[np.ndarray, np.ndarray]:
-    """The clean image and the noisy one."""
-    clean = camera() / 255
-    noise = 0.1 * np.random.default_rng(0).standard_normal(clean.shape, np.float32)
-    return clean, np.clip(clean + noise, 0, 1)
-
-
-def decibels(mse: float) -> float:
-    return float(-10 * np.log10(mse))
-
-
-def draw(clean: np.ndarray, noisy: np.ndarray, found) -> None:
+def picture(clean: np.ndarray, noisy: np.ndarray, found) -> None:
     """The curves beside what the filters make of the image."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
+    plt = draw()
     points = found["median"].points
     best = min(points, key=lambda point: point.loss)
     figure = plt.figure(figsize=(11, 4.2), layout="constrained")
@@ -67,12 +64,14 @@ def draw(clean: np.ndarray, noisy: np.ndarray, found) -> None:
         axis.imshow(image[part], cmap="gray", vmin=0, vmax=1)
         axis.set_title(title, fontsize=9)
         axis.axis("off")
-    figure.savefig(ROOT / "docs" / "images" / "donut.png", dpi=110)
+    figure.savefig(IMAGES / "paper-donut.png", dpi=110)
 
 
 if __name__ == "__main__":
+    began = time.perf_counter()
     clean, noisy = noisy_camera()
     found = n2s.calibrate(noisy, {"median": {"radius": RADII}}, n2s.Grid(4), truth=clean)
+    points = found["median"].points
     rows = [
         {
             "radius": point.parameters["radius"],
@@ -81,19 +80,30 @@ if __name__ == "__main__":
             "psnr": round(decibels(point.mse), 2),
             "plain_loss": round(point.plain_loss, 5),
             "plain_psnr": round(decibels(point.plain_mse), 2),
+            "loss_minus_mse": round(point.loss - point.mse, 5),
         }
-        for point in found["median"].points
+        for point in points
     ]
     # As text, because the table would round to two digits.
     print_table([{key: str(value) for key, value in row.items()} for row in rows])
+    best = min(points, key=lambda point: point.loss)
     mixed = n2s.psnr(clean, found.best(noisy, output="mixed"), data_range=1)
     summary = {
-        "best_radius": found.best.parameters["radius"],
+        "best_radius": best.parameters["radius"],
+        "best_radius_by_truth": min(points, key=lambda p: p.mse).parameters["radius"],
+        "best_radius_plain_loss": min(points, key=lambda p: p.plain_loss).parameters["radius"],
+        "best_radius_plain_by_truth": min(points, key=lambda p: p.plain_mse).parameters["radius"],
+        "donut_psnr": round(decibels(best.mse), 2),
         "mixed_psnr": round(mixed, 2),
+        "published_psnr": CLASSICAL["median"][1],
+        "published_mixed_psnr": CLASSICAL["median"][2],
         "noise_variance_estimated": round(found.noise_variance, 5),
         "noise_variance_true": round(float(np.mean((noisy - clean) ** 2)), 5),
         "pixels": found.pixels,
+        "seconds": round(time.perf_counter() - began, 1),
     }
-    print(summary)
-    write_result("donut", rows, **summary)
-    draw(clean, noisy, found)
+    for key, value in summary.items():
+        print(f"{key}: {value}")
+    print(where())
+    keep("donut", rows, **summary)
+    picture(clean, noisy, found)
