@@ -1,36 +1,68 @@
 """The model file: one safetensors file, weights beside a description in JSON.
 
 Never pickle: loading a stranger's model must not run code.
+
+A file of every format that there was is read (`FORMAT` counts them): its
+description is brought to the present format step by step.  Within a format
+the description may grow.  What a file does not say has a default, and what
+this version does not know is passed over; so whatever changes what a model
+predicts needs a new format, lest an older version apply it wrongly.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from napari_noise2self.engine import networks
+from napari_noise2self.engine import foreign_file, networks
 from napari_noise2self.engine.config import TrainingConfig
 from napari_noise2self.engine.errors import ModelFileError
 from napari_noise2self.engine.hardware import place, select_device
 from napari_noise2self.engine.mixing import Mixing
+from napari_noise2self.engine.networks_former import FormerUNet
 from napari_noise2self.engine.noise import NoiseReport
+from napari_noise2self.engine.noise_correlation import AxisCorrelation
+from napari_noise2self.engine.noise_report import ChannelNoise, suggest
 from napari_noise2self.engine.partition import partition_from
 from napari_noise2self.engine.preparation import Normalisation
 from napari_noise2self.engine.trained import Trained
 
-# Raised when the file or the networks change.
+# Raised when a file would be read wrongly by older versions.
 FORMAT = 2
 _NOISE = TypeAdapter(NoiseReport)
 KEY = "noise2self"
+# The name of `FormerUNet` in files.
+_FORMER_UNET = "unet-1"
+# What is said of the noise of a channel where a file says nothing.
+_UNKNOWN_NOISE: dict[str, Any] = {
+    "gain": math.nan,
+    "gain_error": math.nan,
+    "offset": math.nan,
+    "read_noise": math.nan,
+    "mean_variance": math.nan,
+    "variance_error": math.inf,
+    "correlation": {},
+    "clipped_low": math.nan,
+    "clipped_high": math.nan,
+    "missing": math.nan,
+    "hot": math.nan,
+    "dead": math.nan,
+    "fixed_pattern": None,
+    "from_frames": False,
+    "line": None,
+    "points": None,
+}
 
 
 def write_model(
@@ -53,8 +85,7 @@ def write_model(
     target = Path(path)
     partial = target.with_name(target.name + ".partial")
     text = json.dumps({"format": FORMAT, **description})
-    # Clones: weights that a network uses twice may not share memory in the file.
-    values = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
+    values = {name: _portable(value) for name, value in weights.items()}
     try:
         partial.write_bytes(safetensors.torch.save(values, {KEY: text}))
         partial.replace(target)
@@ -66,8 +97,27 @@ def write_model(
         ) from error
 
 
+def _portable(value: Tensor) -> Tensor:
+    """A tensor as any device can read it: half precision is not at home on all of them."""
+    value = value.detach().cpu()
+    if value.is_floating_point() and value.element_size() < 4:
+        value = value.float()
+    # A clone: weights that a network uses twice may not share memory in the file.
+    return value.contiguous().clone()
+
+
 def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights and the description of a model that `write_model` has written.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    weights : dict of str to Tensor
+    description : dict
+        In the present format, whichever the file has.
 
     Raises
     ------
@@ -75,21 +125,78 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[st
         If the file is missing, damaged, not a model or of a newer format.
     """
     try:
+        reason = foreign_file.reason(Path(path))
+        if reason is not None:
+            raise ModelFileError(reason)
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {})[KEY]
+            metadata = file.metadata() or {}
+            if KEY not in metadata:
+                raise ModelFileError(
+                    f"{path} was written by another program: choose a .safetensors file that "
+                    f"napari-noise2self has written."
+                )
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        description = json.loads(text)
+        description = dict(json.loads(metadata[KEY]))
         written = int(description["format"])
+        if written > FORMAT:
+            raise ModelFileError(
+                f"The model {path} was written by a newer version of napari-noise2self: update it."
+            )
+        return weights, migrate(description, written)
     except FileNotFoundError:
-        raise ModelFileError(f"There is no model file {path}.") from None
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise not_a_model(path, error) from error
-    if written != FORMAT:
-        age, advice = ("a newer", "update it") if written > FORMAT else ("an older", "train again")
         raise ModelFileError(
-            f"The model {path} was written by {age} version of napari-noise2self: {advice}."
-        )
-    return weights, description
+            f"There is no model file {path}: choose a .safetensors file that napari-noise2self "
+            f"has written."
+        ) from None
+    except OSError as error:
+        raise ModelFileError(
+            f"The model {path} cannot be read ({error.strerror or error}): check that you may "
+            f"read it."
+        ) from error
+    except _BROKEN as error:
+        raise not_a_model(path, error) from error
+
+
+# What reading a description raises that is not as it should be.
+_BROKEN = (SafetensorError, AttributeError, KeyError, TypeError, ValueError, RuntimeError)
+
+
+def migrate(description: Mapping[str, Any], written: int) -> dict[str, Any]:
+    """Bring a description to the present format.
+
+    Parameters
+    ----------
+    description : mapping
+    written : int
+        The format that it has.
+
+    Returns
+    -------
+    description : dict
+        With every optional part, and "format" as it was written.
+    """
+    current = dict(description)
+    for step in range(written, FORMAT):
+        current = _MIGRATIONS[step](current)
+    return {"turn": True, "noise": None, "mixing": None, "summary": {}, **current}
+
+
+def _from_format_1(description: dict[str, Any]) -> dict[str, Any]:
+    """There was another UNet, and nothing was known of the noise; at first, grids only."""
+    partition = {"kind": "grid", **description["partition"]}
+    extents = partition_from(partition).extents(int(description["ndim"]))
+    network = description["config"].get("network", "unet")
+    return {
+        # The first files do not say whether rows and columns were exchanged in training.
+        "turn": extents[-1] == extents[-2],
+        **description,
+        "partition": partition,
+        "architecture": _FORMER_UNET if network == "unet" else network,
+        "best_output": "single-pass" if set(extents) == {1} else "j-invariant",
+    }
+
+
+_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_format_1}
 
 
 def save_trained(
@@ -101,6 +208,9 @@ def save_trained(
     """Write all of a trained network; raises as `write_model` does."""
     description = {
         "config": config.model_dump(mode="json"),
+        "architecture": (
+            _FORMER_UNET if isinstance(trained.network, FormerUNet) else config.network
+        ),
         "partition": trained.partition.description(),
         "ndim": trained.ndim,
         "turn": trained.turn,
@@ -143,7 +253,12 @@ def load_trained(
     """
     weights, description = read_model(path)
     try:
-        config = TrainingConfig(**{**description["config"], "device": device})
+        settings = {
+            name: value
+            for name, value in description["config"].items()
+            if name in TrainingConfig.model_fields
+        }
+        config = TrainingConfig(**{**settings, "device": device})
         normalisation = Normalisation(
             tuple(description["normalisation"]["offset"]),
             tuple(description["normalisation"]["scale"]),
@@ -155,8 +270,10 @@ def load_trained(
                 f"`network`."
             )
         ndim = int(description["ndim"])
+        channels = len(normalisation.offset)
         if config.network != "custom":
-            network = networks.build(config, len(normalisation.offset), ndim, config.seed)
+            architecture = description.get("architecture", config.network)
+            network = _build(architecture, config, channels, ndim)
         assert network is not None
         network.load_state_dict(weights)
         trained = Trained(
@@ -166,15 +283,38 @@ def load_trained(
             config.replacement,
             ndim,
             bool(description["turn"]),
-            _NOISE.validate_python(description["noise"]),
+            _noise_from(description["noise"], ndim, channels),
             str(description["best_output"]),
             None if mixing is None else Mixing.from_json(mixing),
         )
         summary = dict(description["summary"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except _BROKEN as error:
         raise not_a_model(path, error) from error
     network = place(network, select_device(device), ndim).eval()
     return dataclasses.replace(trained, network=network), config, summary
+
+
+def _build(architecture: str, config: TrainingConfig, channels: int, ndim: int) -> nn.Module:
+    """The network with the name `architecture`, its weights still to be loaded."""
+    if architecture == _FORMER_UNET:
+        # Without storage first: drawing weights would touch the process's random numbers.
+        with torch.device("meta"):
+            former = FormerUNet(channels, channels, ndim, config.channels, config.depth)
+        return former.to_empty(device="cpu").float()
+    if architecture != config.network:
+        raise ValueError(f"the network {architecture!r} is unknown")
+    return networks.build(config, channels, ndim, config.seed)
+
+
+def _noise_from(value: Mapping[str, Any] | None, ndim: int, channels: int) -> NoiseReport:
+    """What a file says of the noise; what it does not say is unknown."""
+    if value is not None:
+        found = [{**_UNKNOWN_NOISE, **channel} for channel in value["channels"]]
+        return _NOISE.validate_python({**value, "channels": found})
+    axes = "ZYX"[-ndim:]
+    nothing = {**_UNKNOWN_NOISE, "correlation": dict.fromkeys(axes, AxisCorrelation())}
+    unknown = (ChannelNoise(**nothing),) * channels
+    return NoiseReport(axes, axes, unknown, suggest(axes, unknown))
 
 
 def not_a_model(path: str | os.PathLike[str], error: BaseException) -> ModelFileError:
