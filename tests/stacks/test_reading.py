@@ -156,7 +156,7 @@ def test_npy(tmp_path):
     np.save(tmp_path / "a.npy", data)
     stack = read(tmp_path / "a.npy")
     np.testing.assert_array_equal(stack.data, data)
-    assert stack.axes == "QYX"
+    assert stack.axes == "ZYX"
     assert stack.dtype == np.int64
 
 

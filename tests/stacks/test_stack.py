@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_noise2self import Noise2SelfError
-from napari_noise2self.stacks.stack import Stack, unit_symbol, unnamed_axes
+from napari_noise2self.stacks.stack import Stack, unit_symbol
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,3 @@ def test_channel_names_stay_with_their_axis():
     stack = Stack(np.zeros((2, 4, 5)), "CYX", channel_names=("DAPI", "GFP"))
     assert stack.with_axes("CXY").channel_names == ("DAPI", "GFP")
     assert stack.with_axes("TYX").channel_names is None
-
-
-def test_unnamed_axes_have_letters_of_their_own():
-    assert unnamed_axes(0) == ""
-    assert unnamed_axes(1) == "Q"
-    assert len(set(unnamed_axes(5) + "TCZYXS")) == 11

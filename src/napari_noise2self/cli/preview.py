@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -115,6 +115,7 @@ def _crop(stack: Stack, volume: bool) -> tuple[Stack, int]:
     """The part of the middle frame that has most to see, as channels of a frame, and its number."""
     from napari_noise2self.engine.layout import Layout
     from napari_noise2self.engine.preparation import check_image
+    from napari_noise2self.stacks.stack import Stack
 
     layout = Layout.of(stack.shape, stack.axes, volume)
     check_image(stack.data, layout)
@@ -128,7 +129,7 @@ def _crop(stack: Stack, volume: bool) -> tuple[Stack, int]:
         parts.append(slice(start, start + size))
     cropped = values[(slice(None), *parts)]
     axes = "C" + layout.spatial_axes
-    part = replace(stack, data=cropped, axes=axes, scale=None, units=None, channel_names=None)
+    part = Stack(cropped, axes, name=stack.name)
     return part, number
 
 

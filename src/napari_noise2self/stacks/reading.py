@@ -14,7 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_noise2self.engine.errors import InputError
-from napari_noise2self.stacks.stack import UNNAMED, Stack, unit_symbol, unnamed_axes
+from napari_noise2self.stacks import axes as known
+from napari_noise2self.stacks.axes import UNNAMED
+from napari_noise2self.stacks.reading_zarr import is_zarr, read_zarr
+from napari_noise2self.stacks.stack import Stack, unit_symbol
 
 # A resolution in a TIFF of no known program is the microscope's if it is finer
 # than this many micrometres per pixel; a coarser one, such as 72 dpi, is for printing.
@@ -43,6 +46,8 @@ def read(path: str | Path) -> Stack:
         If there is no such file, it is none of these formats, or it is damaged.
     """
     path = Path(path)
+    if path.is_dir() and is_zarr(path):
+        return read_zarr(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder: give an image file (TIFF, PNG or NPY).")
     if not path.exists():
@@ -74,7 +79,7 @@ def _read_npy(path: Path) -> Stack:
 
 def _leading(ndim: int) -> str:
     """Letters for the axes before YX; too few axes are refused by `Stack`."""
-    return unnamed_axes(max(ndim - 2, 0))
+    return known.from_shape(ndim).letters[:-2] if ndim > 1 else ""
 
 
 def _read_png(path: Path) -> Stack:

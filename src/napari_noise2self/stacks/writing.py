@@ -198,8 +198,13 @@ def _as_tiff_has_it(like: Stack) -> Stack:
         )
     for old, new in zip(unnamed, free, strict=False):
         axes = axes.replace(old, new)
-    names = like.channel_names if ("C" in axes) == ("C" in like.axes) else None
-    return replace(like, axes=axes, channel_names=names)
+    same = ("C" in axes) == ("C" in like.axes)
+    return replace(
+        like,
+        axes=axes,
+        channel_names=like.channel_names if same else None,
+        channel_colors=like.channel_colors if same else None,
+    )
 
 
 def _size(like: Stack, letter: str) -> tuple[float, str]:
