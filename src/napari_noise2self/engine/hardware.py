@@ -6,6 +6,7 @@ import contextlib
 import platform
 from collections.abc import Iterator
 
+import psutil
 import torch
 from torch import nn
 
@@ -67,6 +68,16 @@ def fast_dtype(device: torch.device) -> torch.dtype | None:
             if getattr(torch.cpu, name, bool)():
                 return torch.bfloat16
     return None
+
+
+def memory_budget() -> int:
+    """Bytes that work may take: half of the memory that is free now."""
+    return int(psutil.virtual_memory().available) // 2
+
+
+def fits_in_memory(size: int) -> bool:
+    """Whether so many bytes are within the memory budget."""
+    return size <= memory_budget()
 
 
 def release_memory() -> None:

@@ -40,6 +40,7 @@ from napari_noise2self.engine.preparation import (
 from napari_noise2self.engine.preview import Preview
 from napari_noise2self.engine.sampling import Sampler
 from napari_noise2self.engine.scoring import HeldOut, Score
+from napari_noise2self.engine.streaming import Sink, stream
 from napari_noise2self.engine.sure import Risk
 from napari_noise2self.engine.trained import (
     Trained,
@@ -339,6 +340,55 @@ class Denoiser:
                 image, layout, output, self._averaging(layout), control or Control(), out
             )
         )
+
+    def predict_stream(
+        self,
+        image: Any,
+        axes: str | None = None,
+        output: Output = "auto",
+        *,
+        sink: Sink,
+        control: Control | None = None,
+    ) -> Generator[Event, None, bool]:
+        """Denoise as `predict` does, from a lazy array into a store, in bounded memory.
+
+        Parameters
+        ----------
+        image : array
+            Whatever has a shape and a dtype and is indexed with slices, such
+            as a zarr array; read region by region.
+        axes, output
+            As for `predict`.
+        sink : Sink
+            Where the result goes.  What it already has is not computed again.
+        control : Control, optional
+            `stop` ends it after what is complete has been written.
+
+        Yields
+        ------
+        event : Notice or PredictionEvent
+            At most every 100 ms.
+
+        Returns
+        -------
+        complete : bool
+            Whether all of the array is in the sink.
+        """
+        image = as_array(image)
+        layout = Layout.of(image.shape, axes, self.config.volume)
+        trained = self._check(image, layout)
+        kind = self._usable_output(trained, output)
+        with engine_errors():
+            predictor = trained.predictor(self._averaging(layout))
+
+            def apply(frame: Frame) -> Iterator[float | NDArray[np.float32]]:
+                return trained.output(kind, predictor, frame)
+
+            return (
+                yield from stream(
+                    apply, image, layout, trained.normalisation, sink, control or Control()
+                )
+            )
 
     def _averaging(self, layout: Layout) -> int:
         """How many flips and rotations to average over: most of the gain comes from two."""
