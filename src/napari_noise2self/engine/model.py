@@ -98,6 +98,19 @@ class Denoiser:
         self._custom = network
         self._trained: Trained | None = None
 
+    @property
+    def trained(self) -> Trained:
+        """The trained network, with all that is needed to apply it elsewhere.
+
+        Raises
+        ------
+        InputError
+            If the denoiser has not been trained.
+        """
+        if self._trained is None:
+            raise InputError("The denoiser has not been trained: call fit first, or load a model.")
+        return self._trained
+
     # ---------------------------------------------------------------- training
 
     def fit(
@@ -534,16 +547,15 @@ class Denoiser:
         return kind
 
     def _check(self, image: Any, layout: Layout) -> Trained:
-        if self._trained is None:
-            raise InputError("The denoiser has not been trained: call fit first, or load a model.")
+        trained = self.trained
         check_image(image, layout)
-        channels = len(self._trained.normalisation.offset)
+        channels = len(trained.normalisation.offset)
         if layout.channels != channels:
             raise InputError(
                 f"The image has {layout.channels} channels, but the model was trained on "
                 f"{channels}: give an image with {channels}, or name its axes."
             )
-        return self._trained
+        return trained
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the model in one safetensors file, its settings as JSON inside.
