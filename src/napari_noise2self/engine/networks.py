@@ -195,7 +195,12 @@ def build(config: TrainingConfig, channels: int, ndim: int, seed: int) -> nn.Mod
             network = DnCNN(channels, channels, ndim)
         else:
             network = UNet(channels, channels, ndim, config.channels, config.depth)
-    network.to_empty(device="cpu").float()
+    # Not `to_empty`, which imports SymPy: a second of every process.
+    storage = {
+        name: torch.empty(value.shape, dtype=value.dtype)
+        for name, value in network.state_dict().items()
+    }
+    network.load_state_dict(storage, assign=True)
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from napari_noise2self.engine.config import TrainingConfig
 from napari_noise2self.engine.events import INTERVAL, Control, Notice, TrainingEvent
 from napari_noise2self.engine.hardware import fast_dtype, is_out_of_memory
+from napari_noise2self.engine.optimizer import AdamW
 from napari_noise2self.engine.sampling import Sampler
 
 # The automatic length, in steps, for an image of REFERENCE_PIXELS.
@@ -201,7 +202,7 @@ def train(
     device = sampler.device
     dtype = fast_dtype(device)
     rng = np.random.default_rng(config.seed)
-    optimizer = _optimizer(network)
+    optimizer = AdamW(network)
     average = _Average(network)
     batch_size = sampler.batch_size
     scoring = sampler.scoring_batches()
@@ -227,15 +228,13 @@ def train(
             yield report.event()
             continue
         rate = rate_factor * learning_rate(report.step, plan.steps, peak)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
         try:
-            losses = _step(network, optimizer, sampler, batch_size, rng, dtype)
+            losses = _step(network, optimizer, rate, sampler, batch_size, rng, dtype)
         except RuntimeError as error:
             if not is_out_of_memory(error) or batch_size == 1:
                 raise
             batch_size //= 2
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.forget()
             yield Notice(
                 f"The {device.type} ran out of memory: training goes on with {batch_size} crops "
                 f"per step."
@@ -259,7 +258,7 @@ def train(
                 rate_factor /= 3 * recoveries
                 network.load_state_dict(best)
                 average.network.load_state_dict(best)
-                optimizer = _optimizer(network)
+                optimizer = AdamW(network)
                 yield Notice(
                     "Training became unstable and was taken back to its best state; it goes on "
                     "with a smaller learning rate."
@@ -341,13 +340,10 @@ class _Report:
         return event
 
 
-def _optimizer(network: nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(network.parameters(), weight_decay=1e-4, foreach=True)
-
-
 def _step(
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: AdamW,
+    rate: float,
     sampler: Sampler,
     batch_size: int,
     rng: np.random.Generator,
@@ -372,7 +368,6 @@ def _step(
         loss = loss + losses[masked_crops:].sum() / counts[masked_crops:].sum().clamp(min=1)
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.step(rate)
     totals = error[:masked_crops].detach().transpose(0, 1).flatten(1).sum(1)
     return torch.cat([totals, counts[:masked_crops].sum()[None]])
