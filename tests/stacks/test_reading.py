@@ -75,20 +75,22 @@ def test_ome_tiff(tmp_path):
     assert stack.name == "cells"
 
 
-def test_axes_without_a_name_get_letters_of_their_own(tmp_path):
+def test_axes_without_a_name_are_guessed_and_that_is_told(tmp_path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, noise(2, 5, 16, 20), photometric="minisblack")
-    axes = read(path).axes
-    assert axes.endswith("QYX")
-    assert len(set(axes)) == 4
-    assert axes[0] not in "TCZS"
+    stack = read(path)
+    assert stack.axes == "TZYX"
+    assert stack.guessed == "TZ"
+    assert len(stack.notices) == 1
+    assert "guessed" in stack.notices[0]
+    assert read(path, "czyx").notices == ()
 
 
 def test_pages_without_metadata_are_frames(tmp_path):
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         for page in noise(3, 16, 20):
             writer.write(page, metadata=None)
-    assert read(tmp_path / "a.tif").axes == "QYX"
+    assert read(tmp_path / "a.tif").axes == "ZYX"
 
 
 @pytest.mark.parametrize(
@@ -229,4 +231,5 @@ def test_real_files(data_folder):
     channels = read(data_folder / "ome" / "miro_20ms_cyx.ome.tif")
     assert channels.channel_names == ("c1", "mitochondria")
     movie = read(data_folder / "timelapse" / "membrane_2d_timelapse.tif")
-    assert movie.axes == "QYX"
+    assert movie.axes == "ZYX"
+    assert movie.guessed == "Z"

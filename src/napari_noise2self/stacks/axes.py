@@ -16,7 +16,7 @@ from napari_noise2self.engine.layout import Layout
 # What the names that people and programs give to axes mean.
 LABELS = {
     "T": ("t", "time", "times", "timepoint", "tp", "frame", "frames"),
-    "C": ("c", "ch", "channel", "channels", "wavelength", "w"),
+    "C": ("c", "ch", "channel", "channels", "wavelength"),
     "Z": ("z", "depth", "plane", "planes", "slice", "slices"),
     "Y": ("y", "row", "rows", "height"),
     "X": ("x", "column", "columns", "width"),

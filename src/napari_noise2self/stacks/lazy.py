@@ -171,18 +171,10 @@ class Raw(LazyArray):
         self._offset = offset
         self._order = order
 
-    def check(self) -> None:
-        """Make sure that the file is as long as it should be.
-
-        Raises
-        ------
-        InputError
-            If it was cut off.
-        """
-        if self._path.stat().st_size < self._offset + self.nbytes:
-            raise InputError(
-                f"{self.source} is damaged or was cut off: parts of the image are missing."
-            )
+    @property
+    def end(self) -> int:
+        """Where it ends in the file."""
+        return self._offset + self.nbytes
 
     def _read(self, region: Region) -> NDArray[Any]:
         # Mapped anew for each read: what a mapping has touched counts as memory of the process.
@@ -232,29 +224,48 @@ class Joined(LazyArray):
 
     Parameters
     ----------
-    images : sequence of LazyArray
-        In C order of the new axes.
+    images : sequence of LazyArray or None
+        In C order of the new axes; None for one that is missing, which is zero.
     lead : sequence of int
         Lengths of the new axes.
     source : str
         What they are together.
     """
 
-    def __init__(self, images: Sequence[LazyArray], lead: Sequence[int], source: str) -> None:
-        first = images[0]
+    def __init__(
+        self, images: Sequence[LazyArray | None], lead: Sequence[int], source: str
+    ) -> None:
+        first = next(image for image in images if image is not None)
         super().__init__(
             (*lead, *first.shape), first.dtype, source, (*[1 for _ in lead], *first.chunks)
         )
         self._images = tuple(images)
         self._lead = tuple(lead)
 
+    @property
+    def sources(self) -> set[str]:
+        """The files that hold parts of it."""
+        return {image.source for image in self._images if image is not None}
+
     def _read(self, region: Region) -> NDArray[Any]:
         outer, inner = region[: len(self._lead)], as_slices(region[len(self._lead) :])
         part = np.empty([len(places) for places in region], self.dtype)
         for at in np.ndindex(*[len(places) for places in outer]):
             numbers = [places[i] for places, i in zip(outer, at, strict=True)]
-            part[at] = self._images[int(np.ravel_multi_index(numbers, self._lead))][inner]
+            image = self._images[int(np.ravel_multi_index(numbers, self._lead)) if numbers else 0]
+            part[at] = 0 if image is None else image[inner]
         return part
+
+
+class InMemory(LazyArray):
+    """An array in memory, as a part of an image that is not."""
+
+    def __init__(self, array: NDArray[Any], source: str) -> None:
+        super().__init__(array.shape, array.dtype, source)
+        self._array = array
+
+    def _read(self, region: Region) -> NDArray[Any]:
+        return self._array[as_slices(region)]
 
 
 class Indexed(LazyArray):

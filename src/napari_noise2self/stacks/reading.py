@@ -1,261 +1,196 @@
-"""Image files in: TIFF of ImageJ, OME and others, PNG, NPY."""
+"""Image files in: TIFF, OME-Zarr, PNG, NPY, series of files, and through bioio many more."""
 
 from __future__ import annotations
 
-import logging
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_noise2self.engine.errors import InputError
+from napari_noise2self.engine.errors import InputError, Noise2SelfError
 from napari_noise2self.stacks import axes as known
-from napari_noise2self.stacks.axes import UNNAMED
+from napari_noise2self.stacks.lazy import Raw, unreadable
+from napari_noise2self.stacks.reading_series import TIFF_ENDINGS, is_pattern, read_series
+from napari_noise2self.stacks.reading_tiff import cut_off, read_tiff
 from napari_noise2self.stacks.reading_zarr import is_zarr, read_zarr
-from napari_noise2self.stacks.stack import Stack, unit_symbol
+from napari_noise2self.stacks.stack import Stack
 
-# A resolution in a TIFF of no known program is the microscope's if it is finer
-# than this many micrometres per pixel; a coarser one, such as 72 dpi, is for printing.
-_COARSEST_PIXEL = 10.0
+# A path object turns the two slashes of an address into one.
+_ADDRESS = re.compile(r"(https?|s3|gs|gcs|abfs|az|file|ftp):/+", re.IGNORECASE)
+_REMOTE = ("http", "https", "s3")
 
-Size = tuple[float, str | None]
+# How files begin, whatever their name says.
+_BEGINNINGS = {
+    b"\x89PNG\r\n\x1a\n": ("a PNG", ".png"),
+    b"\x93NUMPY": ("an NPY", ".npy"),
+    b"II*\x00": ("a TIFF", ".tif"),
+    b"MM\x00*": ("a TIFF", ".tif"),
+    b"II+\x00": ("a TIFF", ".tif"),
+    b"MM\x00+": ("a TIFF", ".tif"),
+    b"\xff\xd8\xff": ("a JPEG", None),
+    b"\x89HDF\r\n\x1a\n": ("an HDF5", None),
+    b"PK\x03\x04": ("a ZIP", None),
+    b"GIF8": ("a GIF", None),
+    b"%PDF": ("a PDF", None),
+}
 
 
-def read(path: str | Path) -> Stack:
-    """Read an image file.
+def read(path: str | Path, axes: str | None = None) -> Stack:
+    """Read an image, lazily: pixels are read where ``stack.data`` is indexed.
 
     Parameters
     ----------
-    path : path
-        A TIFF (ImageJ hyperstack, OME-TIFF, or any other), PNG or NPY file.
+    path : str or path
+        - A TIFF: OME-TIFF in one file or several, ImageJ hyperstack, pyramid,
+          or any other.
+        - An OME-Zarr (0.1 to 0.5) or a plain Zarr array, or a group in one;
+          also its address: ``https://…`` or ``s3://…``.
+        - A folder of TIFFs, or a pattern such as ``img_T*_C1.tif``: the files
+          are planes of one image, in the order of the numbers in their names.
+        - A PNG or NPY.
+        - Any format that bioio can read, with the extra of that name.
+    axes : str, optional
+        One letter per axis, where the file is wrong or silent.
 
     Returns
     -------
     stack : Stack
-        With the axes, the pixel size and the channel names that the file
-        has.  Axes without a name are called Q.
+        With the axes, the pixel size, and the names and colours of channels
+        that the file has.  Axes that it does not tell are guessed from the
+        shape, and ``stack.notices`` says so.
 
     Raises
     ------
     InputError
-        If there is no such file, it is none of these formats, or it is damaged.
+        If there is no such file, it cannot be read, it is damaged, or the
+        axes do not fit it.  A part that turns out to be damaged later
+        raises the same when it is indexed.
     """
-    path = Path(path)
-    if path.is_dir() and is_zarr(path):
-        return read_zarr(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: give an image file (TIFF, PNG or NPY).")
-    if not path.exists():
-        raise InputError(f"There is no file {path}.")
-    readers = {".tif": _read_tiff, ".tiff": _read_tiff, ".png": _read_png, ".npy": _read_npy}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise InputError(
-            f"{path} has the ending {path.suffix!r}: TIFF (.tif, .tiff), PNG and NPY can be read."
-        )
+    address = _ADDRESS.match(str(path))
+    if address is not None:
+        return _guarded(_read_remote, f"{address[1].lower()}://{str(path)[address.end() :]}", axes)
+    return _guarded(_read_local, Path(path), axes)
+
+
+def _guarded(reader: Callable[..., Stack], path: Any, axes: str | None) -> Stack:
+    """What a reader returns, or one sentence about what went wrong."""
     try:
-        return reader(path)
-    except InputError:
+        return reader(path, axes)
+    except (Noise2SelfError, MemoryError):
         raise
     except OSError as error:
-        raise InputError(f"{path} could not be read: {error.strerror or error}.") from error
+        raise unreadable(str(path), error) from error
     except Exception as error:
         # Decoders of damaged files raise whatever they stumble upon.
-        kind = path.suffix[1:].upper()
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        kind = Path(str(path)).suffix[1:].upper() or "readable"
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise InputError(f"{path} is not a {kind} file or is damaged ({reason}).") from error
 
 
-def _read_npy(path: Path) -> Stack:
+def _read_remote(address: str, axes: str | None) -> Stack:
+    scheme = address.partition("://")[0]
+    if scheme not in _REMOTE:
+        raise InputError(
+            f"{address} cannot be read: give a file, or an OME-Zarr at https:// or s3://."
+        )
+    if "zarr" not in address.lower():
+        raise InputError(
+            f"{address} is not the address of an OME-Zarr (…zarr): download other files first."
+        )
+    return read_zarr(address.rstrip("/"), axes)
+
+
+def _read_local(path: Path, axes: str | None) -> Stack:
+    if path.is_dir():
+        if is_zarr(path) or ".zarr" in path.suffixes:
+            return read_zarr(path, axes)
+        return read_series(path, axes)
+    if not path.exists():
+        if is_pattern(path):
+            return read_series(path, axes)
+        raise InputError(f"There is no file {path}.")
+    ending = path.suffix.lower()
+    if ending in TIFF_ENDINGS:
+        reader: Callable[[Path, str | None], Stack] = read_tiff
+    elif ending in (".png", ".npy"):
+        reader = _read_png if ending == ".png" else _read_npy
+    else:
+        from napari_noise2self.stacks.reading_bioio import read_bioio
+
+        return read_bioio(path, axes)
+    _check_beginning(path, ending)
+    return reader(path, axes)
+
+
+def _check_beginning(path: Path, ending: str) -> None:
+    """Refuse a file of another kind than its name says."""
     with path.open("rb") as file:
-        data = np.lib.format.read_array(file, allow_pickle=False)
-    return Stack(data, _leading(data.ndim) + "YX", name=path.stem)
+        start = file.read(16)
+    if not start:
+        raise InputError(f"{path} is empty.")
+    for beginning, (kind, right) in _BEGINNINGS.items():
+        if start.startswith(beginning) and right not in (ending, _plain(ending)):
+            what = f"rename it to end in {right}" if right else "convert it to TIFF"
+            raise InputError(
+                f"{path} is {kind} file by its content, not what its name says: {what}."
+            )
 
 
-def _leading(ndim: int) -> str:
-    """Letters for the axes before YX; too few axes are refused by `Stack`."""
-    return known.from_shape(ndim).letters[:-2] if ndim > 1 else ""
+def _plain(ending: str) -> str:
+    return ".tif" if ending in TIFF_ENDINGS else ending
 
 
-def _read_png(path: Path) -> Stack:
+def _described(
+    data: Any, axes: known.Axes, path: Path, notices: list[str], wish: str | None
+) -> Stack:
+    """The stack of a file that says nothing but its shape."""
+    guess = axes.notice(data.shape)
+    stack = Stack(
+        data,
+        axes.letters,
+        name=path.stem,
+        notices=(*notices, guess) if guess and wish is None else tuple(notices),
+        guessed=axes.guessed,
+        axes_source=axes.source,
+    )
+    return stack if wish is None else stack.with_axes(wish)
+
+
+def _read_npy(path: Path, axes: str | None) -> Stack:
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        header = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else (np.lib.format.read_array_header_2_0)
+        )
+        shape, fortran, dtype = header(file)
+        offset = file.tell()
+    if dtype.hasobject:
+        raise InputError(f"{path} holds Python objects and no numbers: it is not an image.")
+    if len(shape) < 2 or 0 in shape:
+        data: Any = np.empty(shape, dtype)  # refused below by its shape
+    else:
+        data = Raw(path, dtype, shape, offset, "F" if fortran else "C")
+        if data.end > path.stat().st_size:
+            raise cut_off(str(path))
+    return _described(data, known.from_shape(len(shape)), path, [], axes)
+
+
+def _read_png(path: Path, axes: str | None) -> Stack:
     import imagecodecs
 
-    data = imagecodecs.png_decode(path.read_bytes())
-    if data.ndim == 2:
-        return Stack(data, "YX", name=path.stem)
-    notices: tuple[str, ...] = ()
-    if data.shape[-1] in (2, 4):
-        data, notices = _without_alpha(data, path)
-    if data.shape[-1] == 1:
-        return Stack(data[..., 0], "YX", name=path.stem, notices=notices)
-    return Stack(data, "YXS", name=path.stem, notices=notices)
-
-
-def _without_alpha(data: NDArray[Any], path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Drop the last sample, and the sentence to say so if it held something."""
-    alpha = data[..., -1]
-    notices = (
-        () if (alpha == alpha.flat[0]).all() else (f"The transparency of {path} was left out.",)
-    )
-    return data[..., :-1], notices
-
-
-def _read_tiff(path: Path) -> Stack:
-    import tifffile
-
-    with _complaints() as complaints, tifffile.TiffFile(path) as tiff:
-        if not tiff.series:
-            raise InputError(f"{path} has no image.")
-        series = tiff.series[0]
-        data = series.asarray()
-        axes = series.axes
-        sizes, channel_names = _calibration(tiff)
-        page = series.keyframe
-        transparent = page.photometric == tifffile.PHOTOMETRIC.RGB and any(
-            kind in (1, 2) for kind in page.extrasamples
-        )
-        others = len(tiff.series) - 1
-    _raise_if_damaged(complaints, path)
-
+    data: NDArray[Any] = imagecodecs.png_decode(path.read_bytes())
     notices = []
-    if others:
-        notices.append(f"{path} holds {others + 1} images: the first is used.")
-    if any("zeroed" in record.getMessage() for record in complaints):
-        notices.append(f"Planes are missing from {path}: they are zero.")
-    if transparent and axes.endswith("S") and data.shape[-1] in (2, 4):
-        data, said = _without_alpha(data, path)
-        notices.extend(said)
-        if data.shape[-1] == 1:
-            data, axes = data[..., 0], axes[:-1]
-    axes = _unique(axes)
-    known = [sizes.get(letter) for letter in axes]
-    channels = data.shape[axes.index("C")] if "C" in axes else 1
-    return Stack(
-        data,
-        axes,
-        scale=tuple(size and size[0] for size in known),
-        units=tuple(size and size[1] for size in known),
-        name=path.name.removesuffix(path.suffix).removesuffix(".ome"),
-        channel_names=channel_names if len(channel_names) == channels else None,
-        notices=tuple(notices),
-    )
-
-
-def _unique(axes: str) -> str:
-    """The letters of tifffile, with Q, Q', … for axes that it has no name for."""
-    named = set(axes) - set("QI")
-    spare = iter([letter for letter in UNNAMED if letter not in named])
-    result = ""
-    for letter in reversed(axes):
-        result = (next(spare) if letter in "QI" or letter in result else letter) + result
-    return result
-
-
-@contextmanager
-def _complaints() -> Iterator[list[logging.LogRecord]]:
-    """What tifffile logs while it reads; it says so instead of failing when data is missing."""
-    records: list[logging.LogRecord] = []
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            records.append(record)
-
-    handler = Collector(logging.WARNING)
-    logger = logging.getLogger("tifffile")
-    logger.addHandler(handler)
-    try:
-        yield records
-    finally:
-        logger.removeHandler(handler)
-
-
-def _raise_if_damaged(complaints: list[logging.LogRecord], path: Path) -> None:
-    for record in complaints:
-        message = record.getMessage()
-        # Tags of vendors are often faulty and seldom needed; 270 is the description.
-        harmless = "TiffTag" in message and "TiffTag 270" not in message
-        if record.levelno >= logging.ERROR and not harmless:
-            raise InputError(f"{path} is damaged or was cut off: parts of the image are missing.")
-
-
-def _calibration(tiff: Any) -> tuple[dict[str, Size], tuple[str, ...]]:
-    """Pixel size and unit per axis, and the names of the channels."""
-    if tiff.is_ome and tiff.ome_metadata:
-        return _ome_calibration(tiff.ome_metadata)
-    if tiff.is_imagej and tiff.imagej_metadata is not None:
-        return _imagej_calibration(tiff)
-    sizes: dict[str, Size] = {}
-    for axis, tag in (("X", "XResolution"), ("Y", "YResolution")):
-        unit = tiff.pages[0].tags.get("ResolutionUnit")
-        micrometres = {2: 25400.0, 3: 10000.0}.get(unit.value if unit else 2)
-        pitch = _pitch(tiff, tag)
-        if micrometres and pitch and pitch * micrometres < _COARSEST_PIXEL:
-            sizes[axis] = (pitch * micrometres, "µm")
-    return sizes, ()
-
-
-def _pitch(tiff: Any, tag: str) -> float | None:
-    """Units per pixel from a resolution tag, which has pixels per unit."""
-    resolution = tiff.pages[0].tags.get(tag)
-    if resolution is None:
-        return None
-    pixels, units = resolution.value
-    return units / pixels if pixels and units else None
-
-
-def _imagej_calibration(tiff: Any) -> tuple[dict[str, Size], tuple[str, ...]]:
-    metadata = tiff.imagej_metadata
-    sizes: dict[str, Size] = {}
-    unit = unit_symbol(str(metadata.get("unit", "")))
-    for axis, pitch in (
-        ("X", _pitch(tiff, "XResolution")),
-        ("Y", _pitch(tiff, "YResolution")),
-        ("Z", metadata.get("spacing")),
-    ):
-        # ImageJ writes one pixel per nothing where it knows no size.
-        size = _size(pitch)
-        if size is not None and not (size == 1 and unit is None):
-            sizes[axis] = (size, unit)
-    interval = _size(metadata.get("finterval"))
-    if interval is not None:
-        sizes["T"] = (interval, unit_symbol(str(metadata.get("tunit", "s"))))
-    labels = metadata.get("Labels") or []
-    channels = int(metadata.get("channels", 1))
-    names = tuple(str(label) for label in labels[:channels])
-    # Labels belong to planes; they name the channels if they repeat with them.
-    repeats = len(labels) == metadata.get("images", 1) and all(
-        label == names[plane % channels] for plane, label in enumerate(labels)
-    )
-    return sizes, names if repeats and channels > 1 else ()
-
-
-def _size(value: Any) -> float | None:
-    """A distance from metadata, None if it is none; ImageJ counts some backwards."""
-    try:
-        size = abs(float(value))
-    except (TypeError, ValueError):
-        return None
-    return size if math.isfinite(size) and size > 0 else None
-
-
-def _ome_calibration(xml: str) -> tuple[dict[str, Size], tuple[str, ...]]:
-    pixels = ElementTree.fromstring(xml).find("{*}Image/{*}Pixels")
-    if pixels is None:
-        return {}, ()
-    sizes: dict[str, Size] = {}
-    for axis, name, default in (
-        ("X", "PhysicalSizeX", "µm"),
-        ("Y", "PhysicalSizeY", "µm"),
-        ("Z", "PhysicalSizeZ", "µm"),
-        ("T", "TimeIncrement", "s"),
-    ):
-        size = _size(pixels.get(name))
-        if size is not None:
-            sizes[axis] = (size, unit_symbol(pixels.get(f"{name}Unit", default)))
-    names = [channel.get("Name") for channel in pixels.findall("{*}Channel")]
-    return sizes, tuple(str(name) for name in names) if all(names) else ()
+    if data.ndim == 3 and data.shape[-1] in (2, 4):
+        alpha = data[..., -1]
+        if (alpha != alpha.flat[0]).any():
+            notices.append(f"The transparency of {path} was left out.")
+        data = data[..., :-1]
+    if data.ndim == 3 and data.shape[-1] == 1:
+        data = data[..., 0]
+    letters = known.Axes("YX" if data.ndim == 2 else "YXS", "", "the file")
+    return _described(data, letters, path, notices, axes)

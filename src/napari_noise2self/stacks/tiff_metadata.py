@@ -1,0 +1,172 @@
+"""What a TIFF says about its pixels: sizes, units, names and colours of channels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from xml.etree import ElementTree
+
+from napari_noise2self.stacks.stack import unit_symbol
+
+# A resolution in a TIFF of no known program is the microscope's if it is finer
+# than this many micrometres per pixel; a coarser one, such as 72 dpi, is for printing.
+_COARSEST_PIXEL = 10.0
+
+Size = tuple[float, str | None]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is known besides the axes.
+
+    Attributes
+    ----------
+    sizes : mapping of str to (float, str or None)
+        Distance of two pixels and its unit, by letter of the axis.
+    names, colours : tuple of str
+        One per channel; empty where unknown.
+    """
+
+    sizes: Mapping[str, Size] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    colours: tuple[str, ...] = ()
+
+
+def calibration(tiff: Any) -> Calibration:
+    """What an opened TIFF says.
+
+    Parameters
+    ----------
+    tiff : tifffile.TiffFile
+
+    Returns
+    -------
+    calibration : Calibration
+    """
+    if tiff.is_ome and tiff.ome_metadata:
+        return of_ome(tiff.ome_metadata)
+    if tiff.is_imagej and tiff.imagej_metadata is not None:
+        return _of_imagej(tiff)
+    sizes: dict[str, Size] = {}
+    for axis, tag in (("X", "XResolution"), ("Y", "YResolution")):
+        unit = tiff.pages[0].tags.get("ResolutionUnit")
+        micrometres = {2: 25400.0, 3: 10000.0}.get(unit.value if unit else 2)
+        pitch = _pitch(tiff, tag)
+        if micrometres and pitch and pitch * micrometres < _COARSEST_PIXEL:
+            sizes[axis] = (pitch * micrometres, "µm")
+    return Calibration(sizes)
+
+
+def of_ome(xml: str) -> Calibration:
+    """What OME-XML says of its first image.
+
+    Parameters
+    ----------
+    xml : str
+
+    Returns
+    -------
+    calibration : Calibration
+    """
+    pixels = ElementTree.fromstring(xml).find("{*}Image/{*}Pixels")
+    if pixels is None:
+        return Calibration()
+    sizes: dict[str, Size] = {}
+    for axis, name, default in (
+        ("X", "PhysicalSizeX", "µm"),
+        ("Y", "PhysicalSizeY", "µm"),
+        ("Z", "PhysicalSizeZ", "µm"),
+        ("T", "TimeIncrement", "s"),
+    ):
+        size = _size(pixels.get(name))
+        if size is not None:
+            sizes[axis] = (size, unit_symbol(pixels.get(f"{name}Unit", default)))
+    if "T" not in sizes and (interval := _interval(pixels)):
+        sizes["T"] = interval
+    channels = pixels.findall("{*}Channel")
+    names = [channel.get("Name") for channel in channels]
+    colours = [_ome_colour(channel.get("Color")) for channel in channels]
+    return Calibration(
+        sizes,
+        tuple(str(name) for name in names) if all(names) else (),
+        tuple(str(colour) for colour in colours) if all(colours) else (),
+    )
+
+
+def _interval(pixels: ElementTree.Element) -> Size | None:
+    """The mean time between two frames, from when their first planes were taken."""
+    taken = {
+        int(plane.get("TheT", 0)): plane
+        for plane in pixels.findall("{*}Plane")
+        if plane.get("TheC", "0") == "0" and plane.get("TheZ", "0") == "0"
+    }
+    last = max(taken, default=0)
+    if last < 1 or 0 not in taken:
+        return None
+    units = {taken[t].get("DeltaTUnit", "s") for t in (0, last)}
+    try:
+        passed = float(taken[last].attrib["DeltaT"]) - float(taken[0].attrib["DeltaT"])
+    except (KeyError, ValueError):
+        return None
+    interval = _size(passed / last)
+    return (interval, unit_symbol(units.pop())) if interval and len(units) == 1 else None
+
+
+def _ome_colour(value: str | None) -> str | None:
+    """Red, green, blue and opacity in the bytes of a signed number."""
+    try:
+        return f"#{(int(value or '') >> 8) & 0xFFFFFF:06x}"
+    except ValueError:
+        return None
+
+
+def _pitch(tiff: Any, tag: str) -> float | None:
+    """Units per pixel from a resolution tag, which has pixels per unit."""
+    resolution = tiff.pages[0].tags.get(tag)
+    if resolution is None:
+        return None
+    pixels, units = resolution.value
+    return units / pixels if pixels and units else None
+
+
+def _of_imagej(tiff: Any) -> Calibration:
+    metadata = tiff.imagej_metadata
+    sizes: dict[str, Size] = {}
+    unit = unit_symbol(str(metadata.get("unit", "")))
+    for axis, pitch in (
+        ("X", _pitch(tiff, "XResolution")),
+        ("Y", _pitch(tiff, "YResolution")),
+        ("Z", metadata.get("spacing")),
+    ):
+        # ImageJ writes one pixel per nothing where it knows no size.
+        size = _size(pitch)
+        if size is not None and not (size == 1 and unit is None):
+            sizes[axis] = (size, unit)
+    interval = _size(metadata.get("finterval"))
+    if interval is not None:
+        sizes["T"] = (interval, unit_symbol(str(metadata.get("tunit", "s"))))
+    labels = metadata.get("Labels") or []
+    channels = int(metadata.get("channels", 1))
+    names = tuple(str(label) for label in labels[:channels])
+    # Labels belong to planes; they name the channels if they repeat with them.
+    repeats = len(labels) == metadata.get("images", 1) and all(
+        label == names[plane % channels] for plane, label in enumerate(labels)
+    )
+    # A look-up table goes from black to the colour of its channel.
+    tables = [table for table in metadata.get("LUTs") or [] if table.shape == (3, 256)]
+    return Calibration(
+        sizes,
+        names if repeats and channels > 1 else (),
+        tuple("#" + bytes(table[:, -1].tolist()).hex() for table in tables),
+    )
+
+
+def _size(value: Any) -> float | None:
+    """A distance from metadata, None if it is none; ImageJ counts some backwards."""
+    try:
+        size = abs(float(value))
+    except (TypeError, ValueError):
+        return None
+    return size if math.isfinite(size) and size > 0 else None
