@@ -140,13 +140,13 @@ def test_a_file_is_not_overwritten_unasked(tmp_path):
 
 def test_a_file_that_appears_meanwhile_is_kept(tmp_path, monkeypatch):
     path = tmp_path / "a.tif"
-    save = writing._save
+    save = writing.save_tiff
 
     def save_and_somebody_else_saves_too(*args):
-        save(*args)
         path.write_text("precious")
+        return save(*args)
 
-    monkeypatch.setattr(writing, "_save", save_and_somebody_else_saves_too)
+    monkeypatch.setattr(writing, "save_tiff", save_and_somebody_else_saves_too)
     with pytest.raises(Noise2SelfError, match="exists"):
         write(path, source().data, source())
     assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
@@ -159,7 +159,7 @@ def test_nothing_half_written_is_left(tmp_path, monkeypatch, error):
         path.write_bytes(b"half")
         raise error
 
-    monkeypatch.setattr(writing, "_save", fail)
+    monkeypatch.setattr(writing, "save_tiff", fail)
     expected = Noise2SelfError if isinstance(error, OSError) else KeyboardInterrupt
     with pytest.raises(expected):
         write(tmp_path / "a.tif", source().data, source())

@@ -74,6 +74,23 @@ class PredictionEvent:
     frame: int | None
 
 
+@dataclass(frozen=True)
+class WritingEvent:
+    """How far the last part of an export is, in which the file gets its final form.
+
+    Attributes
+    ----------
+    fraction : float
+        Share of the work that is done, 0 to 1.
+    seconds, seconds_left : float
+        Time spent, and expected until the file is whole.
+    """
+
+    fraction: float
+    seconds: float
+    seconds_left: float
+
+
 Event = Notice | TrainingEvent | PredictionEvent
 
 Said = TypeVar("Said")

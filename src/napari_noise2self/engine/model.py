@@ -546,6 +546,22 @@ class Denoiser:
             )
         return kind
 
+    def check(self, image: Any, axes: str | None = None) -> None:
+        """Make sure, before long work, that the model can be applied to an image.
+
+        Parameters
+        ----------
+        image, axes
+            As for `predict`; nothing of the image is read.
+
+        Raises
+        ------
+        InputError
+            If it has not been trained, or the image has other channels, or
+            lacks an axis that the model needs.
+        """
+        self._check(image, Layout.of(image.shape, axes, self.config.volume))
+
     def _check(self, image: Any, layout: Layout) -> Trained:
         trained = self.trained
         check_image(image, layout)

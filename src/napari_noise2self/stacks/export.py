@@ -1,0 +1,239 @@
+"""A stack denoised into a file, however large: the way of the terminal and of the widgets."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import tempfile
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_noise2self.engine.errors import InputError
+from napari_noise2self.engine.events import Control, Event, Notice, WritingEvent
+from napari_noise2self.stacks import provenance as provenance_of
+from napari_noise2self.stacks.file_image import DtypeChoice, FileImage
+from napari_noise2self.stacks.stack import Stack
+from napari_noise2self.stacks.store import MODEL, PartialStore, Written
+from napari_noise2self.stacks.targets import check_space, check_target, format_of, partial_of
+from napari_noise2self.stacks.writing_zarr import check_version, pyramid_bytes
+
+if TYPE_CHECKING:
+    from napari_noise2self.engine.config import Output
+    from napari_noise2self.engine.model import Denoiser
+
+ExportEvent = Event | WritingEvent
+
+# An image is told from another one by windows of this side, at so many places per axis.
+_WINDOW = 32
+_PLACES = 2
+_MOST_PLACES = 16
+
+
+def check_export(
+    denoiser: Denoiser,
+    stack: Stack,
+    target: str | Path,
+    *,
+    dtype: DtypeChoice = "source",
+    overwrite: bool = False,
+    resume: bool = False,
+    source: str | Path | None = None,
+    ome_zarr_version: str = "0.5",
+) -> str | None:
+    """Make sure, before long work, that a denoised stack can be written.
+
+    Parameters
+    ----------
+    denoiser, stack, target, dtype, overwrite, resume, source, ome_zarr_version
+        As for `export_events`.
+
+    Returns
+    -------
+    notice : str or None
+        A sentence, if the disk may become full.
+
+    Raises
+    ------
+    InputError
+        If the target cannot be used, the disk is too small, or the model does
+        not suit the stack.
+    """
+    target = Path(target)
+    check_target(target, stack, overwrite=overwrite, source=source)
+    check_version(ome_zarr_version)
+    denoiser.check(stack.data, stack.axes)
+    kind = format_of(target)
+    image = FileImage.of(stack, kind, dtype)
+    # What becomes a TIFF is there twice while it is copied.
+    needed = pyramid_bytes(image) if kind == "ome-zarr" else 2 * image.nbytes
+    if resume and partial_of(target).is_dir():
+        needed -= min(_bytes_in(partial_of(target)), needed)
+    return check_space(target, needed, image.dtype.kind)
+
+
+def export_events(
+    denoiser: Denoiser,
+    stack: Stack,
+    target: str | Path,
+    *,
+    output: Output = "auto",
+    dtype: DtypeChoice = "source",
+    overwrite: bool = False,
+    resume: bool = False,
+    control: Control | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    source: str | Path | None = None,
+    ome_zarr_version: str = "0.5",
+) -> Generator[ExportEvent, None, Written]:
+    """Denoise a stack of any size into a file.
+
+    The work goes region by region into the folder ``OUT.partial``, which
+    becomes the file when it is whole.  After an interrupt, an error or a power
+    cut it stays, and a call with `resume` goes on with it to the same result.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+    stack : Stack
+        Its data may be lazy.
+    target : path
+        The file to be: OME-TIFF (``.ome.tif``), TIFF for ImageJ (``.tif``) or
+        OME-Zarr (``.ome.zarr``).
+    output : {"auto", "single-pass", "j-invariant", "mixed"}
+        As for `Denoiser.predict`.
+    dtype : {"source", "float32"}
+        "source" rounds and clips.
+    overwrite : bool
+        Whether an existing file may be replaced: that happens when the new
+        one is whole.
+    resume : bool
+        Whether to go on with what ``OUT.partial`` holds, if it exists.
+    control : Control, optional
+        To stop, pause and resume from another thread.
+    provenance : mapping, optional
+        What the record in the file says beside what the denoiser knows, such
+        as the name of the model's file.
+    source : path, optional
+        The file that the stack was read from, which is never replaced.
+    ome_zarr_version : {"0.5", "0.4"}
+
+    Yields
+    ------
+    event : Notice, PredictionEvent or WritingEvent
+
+    Returns
+    -------
+    written : Written
+        Not `complete` if it was stopped.
+
+    Raises
+    ------
+    InputError
+        If the target, the stack or the model cannot be used so, or
+        ``OUT.partial`` holds what cannot be gone on with.
+    Noise2SelfError
+        If writing fails, as on a full disk, or the device does.
+    """
+    control = control or Control()
+    notice = check_export(
+        denoiser,
+        stack,
+        target,
+        dtype=dtype,
+        overwrite=overwrite,
+        resume=resume,
+        source=source,
+        ome_zarr_version=ome_zarr_version,
+    )
+    if notice is not None:
+        yield Notice(notice)
+    kind = denoiser.resolved_output(output)
+    model = _model_of(denoiser)
+    with PartialStore.open(
+        target,
+        stack,
+        dtype=dtype,
+        fingerprint={
+            "pixels": pixels_hash(stack.data),
+            "model": model_hash(model),
+            "output": kind,
+        },
+        resume=resume,
+        overwrite=overwrite,
+        volume=denoiser.config.volume,
+        ome_zarr_version=ome_zarr_version,
+    ) as store:
+        # With it the work can go on where the denoiser is gone, having been trained for hours.
+        store.keep_model(model)
+        if store.fraction:
+            yield Notice(f"{store.fraction:.0%} of {target} were done before; the rest follows.")
+        if not store.complete:
+            events = denoiser.predict_stream(
+                stack.data, stack.axes, output, sink=store, control=control
+            )
+            with contextlib.closing(events):
+                complete = yield from events
+            if not complete:
+                store.flush()
+                return Written(store.folder, str(store.image.dtype), store.clipped, False)
+        record = provenance_of.record(
+            provenance_of.of_denoiser(denoiser, kind),
+            source=stack.name,
+            axes=stack.axes,
+            **(provenance or {}),
+        )
+        return (yield from store.finish_events(record, overwrite=overwrite, control=control))
+
+
+def _model_of(denoiser: Denoiser) -> bytes:
+    """The model as its file has it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / MODEL
+        denoiser.save(path)
+        return path.read_bytes()
+
+
+def model_hash(model: bytes) -> str:
+    """What tells a model from another one: its weights and settings, but not the device.
+
+    Parameters
+    ----------
+    model : bytes
+        The content of its file.
+    """
+    # A safetensors file: the length of the header, the header, the weights.
+    end = 8 + int.from_bytes(model[:8], "little")
+    header = json.loads(model[8:end])
+    description = json.loads(header["__metadata__"]["noise2self"])
+    description["config"].pop("device", None)
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+    digest.update(model[end:])
+    return digest.hexdigest()
+
+
+def pixels_hash(array: Any) -> str:
+    """What tells an image from another one of the same shape: a few windows of it."""
+    shape = [int(n) for n in array.shape]
+    lines = []
+    for axis, n in enumerate(shape):
+        side = _WINDOW if axis >= len(shape) - 2 else 1
+        starts = np.linspace(0, max(n - side, 0), min(_PLACES, n)).astype(int)
+        lines.append([slice(int(start), int(start) + side) for start in sorted(set(starts))])
+    places = list(itertools.product(*lines))
+    chosen = np.linspace(0, len(places) - 1, min(_MOST_PLACES, len(places))).astype(int)
+    digest = hashlib.sha256()
+    for place in sorted(set(chosen.tolist())):
+        try:
+            digest.update(np.ascontiguousarray(array[places[place]]).tobytes())
+        except OSError as error:
+            raise InputError(f"The image could not be read: {error.strerror or error}.") from error
+    return digest.hexdigest()
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
