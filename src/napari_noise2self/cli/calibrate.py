@@ -81,9 +81,7 @@ def calibrate(
         from napari_noise2self.stacks.reading import read
         from napari_noise2self.stacks.writing import check_target, write
 
-        stack = read(source)
-        if axes is not None:
-            stack = stack.with_axes(axes)
+        stack = read(source, axes)
         if target is not None:
             check_target(target, stack, overwrite=overwrite)
             if target.resolve() == source.resolve():

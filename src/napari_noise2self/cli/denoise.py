@@ -79,9 +79,7 @@ def denoise(
         from napari_noise2self.stacks.reading import read
         from napari_noise2self.stacks.writing import check_free, check_target, write
 
-        stack = read(source)
-        if axes is not None:
-            stack = stack.with_axes(axes)
+        stack = read(source, axes)
         check_target(target, stack, overwrite=overwrite)
         if target.resolve() == source.resolve():
             fail("IN and OUT are the same file: the source is never replaced.")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from napari_noise2self.cli.console import errors
 from napari_noise2self.cli.options import Json
+
+if TYPE_CHECKING:
+    from napari_noise2self.stacks.stack import Stack
 
 
 def info(
@@ -45,14 +48,10 @@ def _about_here() -> dict[str, Any]:
 
 
 def _about_image(path: Path) -> dict[str, Any]:
-    import numpy as np
-
     from napari_noise2self.stacks.reading import read
 
     stack = read(path)
-    comparable = stack.data if stack.data.dtype.kind in "biuf" else np.empty(0)
-    finite = comparable[np.isfinite(comparable)]
-    lowest, highest = (finite.min(), finite.max()) if finite.size else (None, None)
+    lowest, highest = _range(stack)
     return {
         "name": stack.name,
         "axes": stack.axes,
@@ -61,10 +60,27 @@ def _about_image(path: Path) -> dict[str, Any]:
         "scale": stack.scale,
         "units": stack.units,
         "channels": stack.channel_names,
-        "minimum": lowest if lowest is None else lowest.item(),
-        "maximum": highest if highest is None else highest.item(),
+        "colours": stack.channel_colors,
+        "minimum": lowest,
+        "maximum": highest,
         "notices": stack.notices,
     }
+
+
+def _range(stack: Stack) -> tuple[Any, Any]:
+    """The lowest and the highest finite grey value; the image is read frame by frame."""
+    import numpy as np
+
+    from napari_noise2self.engine.layout import Layout
+
+    layout = Layout.of(stack.shape, stack.axes)
+    ends: list[Any] = []
+    for frame in range(layout.frames if stack.dtype.kind in "biuf" else 0):
+        values = layout.read(stack.data, frame)
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            ends += [finite.min(), finite.max()]
+    return (min(ends).item(), max(ends).item()) if ends else (None, None)
 
 
 def _plain(value: Any) -> str:

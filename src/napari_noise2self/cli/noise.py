@@ -38,9 +38,7 @@ def noise(
         from napari_noise2self.engine.noise import estimate_noise
         from napari_noise2self.stacks.reading import read
 
-        stack = read(source)
-        if axes is not None:
-            stack = stack.with_axes(axes)
+        stack = read(source, axes)
         for notice in stack.notices:
             say(notice, quiet)
         report = estimate_noise(stack.data, stack.axes, volume=volume)

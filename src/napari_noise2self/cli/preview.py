@@ -81,9 +81,7 @@ def preview(
         from napari_noise2self.stacks.reading import read
         from napari_noise2self.stacks.writing import check_free
 
-        stack = read(source)
-        if axes is not None:
-            stack = stack.with_axes(axes)
+        stack = read(source, axes)
         if target.suffix.lower() != ".png":
             fail(f"The figure is a .png file: {target} has another ending.")
         check_free(target, overwrite=overwrite)

@@ -113,8 +113,9 @@ def damaged(source: str, error: Exception) -> InputError:
 def _understood(index: Any, shape: Sequence[int]) -> tuple[Region, tuple[int | slice, ...]]:
     """What to read, in ascending order, and how to index it then."""
     index = index if isinstance(index, tuple) else (index,)
-    if Ellipsis in index:
-        at = index.index(Ellipsis)
+    dots = [at for at, what in enumerate(index) if what is Ellipsis]
+    if dots:
+        at = dots[0]
         missing = len(shape) - len(index) + 1
         index = index[:at] + (slice(None),) * missing + index[at + 1 :]
     if len(index) > len(shape):
@@ -133,8 +134,8 @@ def _understood(index: Any, shape: Sequence[int]) -> tuple[Region, tuple[int | s
             number = operator.index(what)
         except TypeError:
             raise IndexError(
-                f"An image on disk is indexed with whole numbers and slices, not {what!r}: "
-                f"read it with numpy.asarray first."
+                f"An image on disk is indexed with whole numbers and slices, not with "
+                f"{type(what).__name__}: read it with numpy.asarray first."
             ) from None
         if not -n <= number < n:
             raise IndexError(f"The index {number} is outside of an axis of {n}.")
