@@ -20,6 +20,7 @@ Output = Literal["auto", "single-pass", "j-invariant", "mixed"]
 Network = Literal["unet", "dncnn", "custom"]
 Device = Literal["auto", "cuda", "mps", "cpu"]
 Replacement = Literal["mean", "median", "neighbor", "uniform", "zero"]
+Objective = Literal["n2s", "n2n", "n2t"]
 
 
 class TrainingConfig(BaseModel):
@@ -62,6 +63,11 @@ class TrainingConfig(BaseModel):
     learning_rate : float, optional
         Peak of the one-cycle schedule; None takes 3e-3 for images and 1e-3
         for volumes, whose networks are less stable.
+    objective : {"n2s", "n2n", "n2t"}
+        What is learned to predict: hidden pixels of the image itself
+        (Noise2Self), or from the whole image a target, which is a second
+        noisy image of the same scene (Noise2Noise) or the truth.  A target
+        without a stated objective is taken to be noisy.
     averaging : bool
         Average the prediction over the flips and rotations of the square, or
         over two of them where there are more than eight million pixels.
@@ -87,6 +93,7 @@ class TrainingConfig(BaseModel):
     batch_size: int = Field(default=4, ge=1)
     crop_size: int = Field(default=128, ge=16)
     learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    objective: Objective = "n2s"
     averaging: bool = True
 
     def __init__(self, **settings: Any) -> None:

@@ -42,6 +42,12 @@ from napari_noise2self.engine.sampling import Sampler
 from napari_noise2self.engine.scoring import HeldOut, Score
 from napari_noise2self.engine.streaming import Sink, stream
 from napari_noise2self.engine.sure import Risk
+from napari_noise2self.engine.targets import (
+    chosen_objective,
+    loss_against,
+    matched,
+    prepare_targets,
+)
 from napari_noise2self.engine.trained import (
     Trained,
     best_output,
@@ -71,8 +77,11 @@ class Denoiser:
     ----------
     config : TrainingConfig
     summary : dict
-        How it was trained: partition, network, epochs, steps, seconds,
-        device, score.  Empty before training.
+        How it was trained: objective, partition, network, epochs, steps,
+        seconds, device, score.  Empty before training.  "score" and "quality"
+        speak of the J-invariant prediction whatever the objective; where there
+        was a target, "target" says the loss of the single pass against it, at
+        held-out positions that training did not compare.
 
     Examples
     --------
@@ -94,6 +103,7 @@ class Denoiser:
         if network is not None and not any(True for _ in network.parameters()):
             raise InputError("The network has no parameters: there is nothing to train.")
         self.config = config
+        self._objective_stated = "objective" in config.model_fields_set
         self.summary: dict[str, Any] = {}
         self._custom = network
         self._trained: Trained | None = None
@@ -117,6 +127,7 @@ class Denoiser:
         self,
         image: Any,
         axes: str | None = None,
+        target: Any = None,
         *,
         progress: Progress | None = None,
     ) -> Denoiser:
@@ -130,6 +141,10 @@ class Denoiser:
         axes : str, optional
             One letter per axis, such as "TZYX"; by default the last two axes
             are YX and leading ones are frames.
+        target : array_like or list of array_like, optional
+            To learn from, for each image: a second noisy image of the same
+            scene, or the truth if the objective is "n2t".  It has the shape of
+            the image, and its grey values mean the same.
         progress : callable, optional
             Called with every event.
 
@@ -140,11 +155,12 @@ class Denoiser:
         Raises
         ------
         InputError
-            If the image or its axes cannot be used.
+            If the image, its axes or its target cannot be used, or the
+            objective does not go with the target.
         DeviceError, OutOfMemoryError, EngineError
             If the device is missing, too small, or fails.
         """
-        for event in self.train(image, axes):
+        for event in self.train(image, axes, target):
             if progress is not None:
                 progress(event)
         return self
@@ -153,6 +169,7 @@ class Denoiser:
         self,
         image: Any,
         axes: str | None = None,
+        target: Any = None,
         *,
         control: Control | None = None,
         out: NDArray[np.float32] | None = None,
@@ -161,7 +178,7 @@ class Denoiser:
 
         Parameters
         ----------
-        image, axes
+        image, axes, target
             As for `fit`.
         control : Control, optional
             To stop, pause and resume from another thread.
@@ -183,6 +200,13 @@ class Denoiser:
         images = [as_array(i) for i in (image if isinstance(image, list) else [image])]
         if not images:
             raise InputError("The list of images is empty: give at least one image.")
+        objective = chosen_objective(
+            self.config.objective if self._objective_stated else "n2s",
+            self._objective_stated,
+            target is not None,
+        )
+        self.config = self.config.model_copy(update={"objective": objective})
+        goals = None if target is None else matched(image, target, images)
         layouts = [Layout.of(i.shape, axes, self.config.volume) for i in images]
         for layout in layouts[1:]:
             if layout.channels != layouts[0].channels:
@@ -198,6 +222,13 @@ class Denoiser:
                 return False
             for message in data.notices:
                 yield Notice(message)
+            taught = None
+            if goals is not None:
+                taught = prepare_targets(list(zip(goals, layouts, strict=True)), data, control)
+                if taught is None:
+                    return False
+                for message in taught.notices:
+                    yield Notice(message)
             ndim = layouts[0].ndim
             noise = estimate_noise(images[0], axes, volume=self.config.volume)
             partition = self.config.partition or noise.suggestion.partition
@@ -209,7 +240,9 @@ class Denoiser:
             if network is None:
                 network = networks.build(self.config, layouts[0].channels, ndim, self.config.seed)
             network = place(network, device, ndim)
-            sampler = Sampler(data, partition, self.config, device, noise)
+            sampler = Sampler(
+                data, partition, self.config, device, noise, taught.blocks if taught else None
+            )
             length = training.plan(self.config, data.pixels, sampler, device)
             if self._custom is not None:
                 check_network(network, layouts[0].channels, ndim)
@@ -239,15 +272,21 @@ class Denoiser:
                 noise,
                 best_output(sampler),
             )
+            loss = None
             try:
                 pieces = scoring_pieces(data.blocks, ndim)
                 positions = self._trained.held_out_positions(pieces, self._averaging(layouts[0]))
                 self._trained = self._trained.with_mixing(positions)
                 score = self._trained.score(positions)
+                if taught is not None:
+                    loss = loss_against(
+                        self._trained, data.blocks, taught.blocks, self._averaging(layouts[0])
+                    )
             except OutOfMemoryError as error:
                 score = Score.unknown()
                 yield Notice(f"The score could not be taken. {error}")
             self.summary = {
+                "objective": objective,
                 "partition": partition.description(ndim),
                 "network": self.config.network,
                 "epochs": round(epochs, 4),
@@ -258,6 +297,12 @@ class Denoiser:
                 "noise": {"correlated": noise.correlated, "extent": list(noise.extent)},
                 "seconds": round(time.monotonic() - began, 3),
             }
+            if loss is not None:
+                self.summary["target"] = {
+                    "loss": loss.loss,
+                    "error": loss.error,
+                    "positions": loss.positions,
+                }
         return True
 
     # -------------------------------------------------------------- prediction

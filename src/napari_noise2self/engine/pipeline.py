@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from napari_noise2self.engine.arrays import as_array, is_dask
-from napari_noise2self.engine.config import Device, Network, Output, TrainingConfig
+from napari_noise2self.engine.config import (
+    Device,
+    Network,
+    Objective,
+    Output,
+    TrainingConfig,
+)
 from napari_noise2self.engine.errors import Noise2SelfError
 from napari_noise2self.engine.events import Control, Event, Notice, TrainingEvent, exhaust
 from napari_noise2self.engine.hardware import release_memory
@@ -55,6 +61,7 @@ def denoise_events(
     axes: str | None = None,
     config: TrainingConfig | None = None,
     network: nn.Module | None = None,
+    target: Any = None,
     control: Control | None = None,
     out: NDArray[np.float32] | None = None,
 ) -> Generator[Event, None, Result | None]:
@@ -69,6 +76,8 @@ def denoise_events(
     config : TrainingConfig, optional
     network : torch.nn.Module, optional
         A network of your own.
+    target : array, optional
+        As for `Denoiser.fit`.
     control : Control, optional
         To stop, pause and resume from another thread.  `stop` ends the phase
         that runs: training goes on to prediction with what it has learned.
@@ -99,7 +108,7 @@ def denoise_events(
     error = None
     try:
         planned = 0
-        training = denoiser.train(image, axes, control=control, out=out)
+        training = denoiser.train(image, axes, target, control=control, out=out)
         with contextlib.closing(training):
             while True:
                 try:
@@ -147,6 +156,8 @@ def denoise(
     axes: str | None = None,
     partition: Partition | None = None,
     network: Network | nn.Module = "unet",
+    target: Any = None,
+    objective: Objective | None = None,
     epochs: float | None = None,
     output: Output = "auto",
     device: Device = "auto",
@@ -170,6 +181,13 @@ def denoise(
     partition : Grid, RandomPartition or Checkerboard, optional
         The partition J; by default what suits the noise: a grid of width 2 if it is white.
     network : {"unet", "dncnn"} or torch.nn.Module
+    target : array_like, optional
+        To learn from instead of from `image` alone: a second noisy image of the
+        same scene, or the truth, of the shape of `image`.
+    objective : {"n2s", "n2n", "n2t"}, optional
+        What the network learns to predict; by default the target as a noisy
+        one ("n2n") where there is one, else `image` itself ("n2s").  "n2t"
+        says that the target is the truth.
     epochs : float, optional
         One epoch draws as many targets as the data has pixels; by default
         the length is planned from the data.
@@ -208,11 +226,18 @@ def denoise(
         device=device,
         seed=seed,
         volume=volume,
+        **({} if objective is None else {"objective": objective}),
     )
     if is_dask(image):
         # Its result is computed when it is asked for.
-        return Denoiser(config, custom).fit(image, axes, progress=progress).predict(image, axes)
-    events = denoise_events(as_array(image), axes=axes, config=config, network=custom)
+        return (
+            Denoiser(config, custom)
+            .fit(image, axes, target, progress=progress)
+            .predict(image, axes)
+        )
+    events = denoise_events(
+        as_array(image), axes=axes, config=config, network=custom, target=target
+    )
     result = exhaust(events, progress)
     assert result is not None  # nobody can have stopped it
     if result.error is not None:

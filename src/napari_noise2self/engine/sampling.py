@@ -1,4 +1,4 @@
-"""What a step of training sees: crops of the data, some of their pixels hidden."""
+"""What a step of training sees: crops of the data with hidden pixels, or with targets beside."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_noise2self.engine.config import TrainingConfig
 from napari_noise2self.engine.masking import masked_input, needs_generator
 from napari_noise2self.engine.noise import NoiseReport
 from napari_noise2self.engine.partition import Partition
-from napari_noise2self.engine.preparation import TrainingData
+from napari_noise2self.engine.preparation import Block, TrainingData
 from napari_noise2self.engine.recorruption import Recorruption, can_recorrupt
 
 # Crops end at multiples of this, which suits a UNet of depth 4.
@@ -39,10 +39,20 @@ def _arrangement(turned: bool, rng: np.random.Generator) -> Callable[[Tensor], T
 
 
 class Sampler:
-    """Draws batches of masked crops on the device.
+    """Draws batches of crops on the device: masked, or whole where there are targets.
 
     Positions, subsets and flips come from numbers drawn on the host before,
     so no step waits for the device.
+
+    Parameters
+    ----------
+    data : TrainingData
+    partition : Partition
+    config : TrainingConfig
+    device : torch.device
+    noise : NoiseReport, optional
+    goals : sequence of Block, optional
+        The target of each block of `data`; without, the data is its own.
     """
 
     def __init__(
@@ -52,6 +62,7 @@ class Sampler:
         config: TrainingConfig,
         device: torch.device,
         noise: NoiseReport | None = None,
+        goals: Sequence[Block] | None = None,
     ) -> None:
         self.partition = partition
         self.device = device
@@ -60,9 +71,12 @@ class Sampler:
         self.replacement = config.replacement
         self._generator = torch.Generator(device)
         self.values = [torch.from_numpy(b.values).to(device) for b in data.blocks]
-        self.invalid = [
-            None if b.valid.all() else torch.from_numpy(~b.valid).to(device) for b in data.blocks
-        ]
+        self.goals = None
+        valid = [block.valid for block in data.blocks]
+        if goals is not None:
+            self.goals = [torch.from_numpy(goal.values).to(device) for goal in goals]
+            valid = [own & goal.valid for own, goal in zip(valid, goals, strict=True)]
+        self.invalid = [None if v.all() else torch.from_numpy(~v).to(device) for v in valid]
         self._bad = any(invalid is not None for invalid in self.invalid)
         self.labels = []
         open_subsets: set[int] = set()
@@ -78,7 +92,9 @@ class Sampler:
         # Without those that are held out as a whole.
         self.open_subsets = sorted(open_subsets)
         sizes = np.array([labels.numel() for labels in self.labels], float)
-        self.weights = sizes / sizes.sum()
+        # For `_place`: thousands of images are too many to add up for each crop.
+        up_to = np.cumsum(sizes / sizes.sum())
+        self._up_to = up_to / up_to[-1]
         shortest = [min(v.shape[1 + a] for v in self.values) for a in range(self.ndim)]
         self.crop, self.turn = self._crop(config.crop_size, shortest)
         # A step sees no more pixels in a volume than in an image.
@@ -89,7 +105,7 @@ class Sampler:
         self.targets_per_crop = crop_pixels * share / len(self.open_subsets)
         self.noise_known = noise is not None and noise.known
         self.recorruption = None
-        if noise is not None and can_recorrupt(noise, partition):
+        if self.masks and noise is not None and can_recorrupt(noise, partition):
             self.recorruption = Recorruption(
                 data.blocks, data.normalisation, noise, self.crop, device, config.seed
             )
@@ -105,18 +121,35 @@ class Sampler:
         depth = [min(shortest[0], CROP_DEPTH)] if self.ndim == 3 else []
         return [*depth, y, x], alike and y == x
 
+    @property
+    def masks(self) -> bool:
+        """Whether targets are hidden from the network; not if they come from elsewhere."""
+        return self.goals is None
+
     def masked_crops(self, size: int) -> int:
         """How many of the `size` crops of a step are masked; the others are pairs."""
         return size - size // 2 if self.recorruption else size
 
     def batch(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Masked crops, the crops as they are, and where the targets lie.
+        """What the network is shown, what it has to predict, and where.
+
+        Masked crops, the crops as they are, and the hidden targets; or crops
+        as they are, the same crops of the targets, and all but what is held out.
 
         Returns
         -------
-        masked, clean : Tensor, shape (size, channels, [Z,] Y, X)
+        inputs, goals : Tensor, shape (size, channels, [Z,] Y, X)
         targets : Tensor of bool, same shape
         """
+        if self.goals is not None:
+            known = self.goals
+
+            def with_goal(
+                crop: Tensor, number: int, window: tuple[slice, ...]
+            ) -> tuple[Tensor, Tensor]:
+                return crop, known[number][(slice(None), *window)]
+
+            return self._whole(size, rng, with_goal)
         values: list[Tensor] = []
         covers: list[Tensor] = []
         goals: list[Tensor] = []
@@ -151,7 +184,23 @@ class Sampler:
         inputs, goals : Tensor, shape (size, channels, [Z,] Y, X)
         targets : Tensor of bool, same shape
         """
-        assert self.recorruption is not None
+        recorruption = self.recorruption
+        assert recorruption is not None
+
+        def recorrupted(
+            crop: Tensor, number: int, window: tuple[slice, ...]
+        ) -> tuple[Tensor, Tensor]:
+            return recorruption.pair(crop, number, window, rng)
+
+        return self._whole(size, rng, recorrupted)
+
+    def _whole(
+        self,
+        size: int,
+        rng: np.random.Generator,
+        pair: Callable[[Tensor, int, tuple[slice, ...]], tuple[Tensor, Tensor]],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Crops without hidden pixels: what `pair` makes of each, and where to compare it."""
         inputs: list[Tensor] = []
         goals: list[Tensor] = []
         places: list[Tensor] = []
@@ -160,7 +209,7 @@ class Sampler:
             number, window = self._place(rng)
             crop = self.values[number][(slice(None), *window)]
             arranged = _arrangement(turned, rng)
-            one, other = self.recorruption.pair(crop, number, window, rng)
+            one, other = pair(crop, number, window)
             inputs.append(arranged(one))
             goals.append(arranged(other))
             allowed = (self.labels[number][window] >= 0)[None]
@@ -172,7 +221,7 @@ class Sampler:
 
     def _place(self, rng: np.random.Generator) -> tuple[int, tuple[slice, ...]]:
         """A block, and where to cut a crop from it."""
-        number = int(rng.choice(len(self.values), p=self.weights))
+        number = int(np.searchsorted(self._up_to, rng.random(), side="right"))
         shape = self.labels[number].shape
         starts = [int(rng.integers(n - c + 1)) for n, c in zip(shape, self.crop, strict=True)]
         return number, tuple(slice(s, s + c) for s, c in zip(starts, self.crop, strict=True))
@@ -185,7 +234,10 @@ class Sampler:
         return invalid[region]
 
     def scoring_batches(self) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Fixed windows spread over the data, with the held-out positions as targets."""
+        """Fixed windows spread over the data, with the held-out positions as targets.
+
+        As `batch` returns them: masked, or whole with the targets beside.
+        """
         subset = self.partition.held_out_subset(self.ndim)
         places = []
         for number, labels in enumerate(self.labels):
@@ -206,6 +258,10 @@ class Sampler:
             if invalid is not None:
                 hole = invalid[(slice(None), *region)][None]
                 targets = targets & ~hole
+            if self.goals is not None:
+                goal = self.goals[number][(slice(None), *region)][None]
+                batches.append((clean, goal, targets.expand(clean.shape)))
+                continue
             self._generator.manual_seed(int(i))
             masked = self._masked(clean, cover, hole)
             batches.append((masked, clean, targets.expand(clean.shape)))

@@ -136,11 +136,11 @@ def best_output(sampler: Sampler) -> str:
     """The output that suits a network trained from `sampler`.
 
     The single pass, as long as it has not learned from noise that it would
-    keep: that of single hidden pixels is like no other, and that of pairs is
-    known.  A network that has only seen blocks hidden takes the correlated
-    noise inside them for structure.
+    keep: that of single hidden pixels is like no other, that of pairs is
+    known, and that of a target is another one.  A network that has only seen
+    blocks hidden takes the correlated noise inside them for structure.
     """
-    if sampler.recorruption or set(sampler.extents) == {1}:
+    if not sampler.masks or sampler.recorruption or set(sampler.extents) == {1}:
         return "single-pass"
     return "mixed" if sampler.noise_known else "j-invariant"
 
