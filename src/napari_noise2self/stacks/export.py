@@ -16,10 +16,13 @@ import numpy as np
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.events import Control, Event, Notice, WritingEvent
 from napari_noise2self.stacks import provenance as provenance_of
+from napari_noise2self.stacks.disk import check_space
 from napari_noise2self.stacks.file_image import DtypeChoice, FileImage
+from napari_noise2self.stacks.finishing import Written
 from napari_noise2self.stacks.stack import Stack
-from napari_noise2self.stacks.store import MODEL, PartialStore, Written
-from napari_noise2self.stacks.targets import check_space, check_target, format_of, partial_of
+from napari_noise2self.stacks.store import PartialStore
+from napari_noise2self.stacks.targets import check_target, format_of, partial_of
+from napari_noise2self.stacks.unfinished import MODEL
 from napari_noise2self.stacks.writing_zarr import check_version, pyramid_bytes
 
 if TYPE_CHECKING:
@@ -180,11 +183,12 @@ def export_events(
                 complete = yield from events
             if not complete:
                 store.flush()
-                return Written(store.folder, str(store.image.dtype), store.clipped, False)
+                return store.so_far()
         record = provenance_of.record(
             provenance_of.of_denoiser(denoiser, kind),
             source=stack.name,
             axes=stack.axes,
+            prediction_seconds=round(store.seconds, 3),
             **(provenance or {}),
         )
         return (yield from store.finish_events(record, overwrite=overwrite, control=control))

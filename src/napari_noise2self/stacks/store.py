@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import shutil
 import threading
 import time
-from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,77 +16,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_noise2self.engine.errors import InputError, Noise2SelfError
-from napari_noise2self.engine.events import INTERVAL, Control, WritingEvent, exhaust
-from napari_noise2self.stacks import provenance
-from napari_noise2self.stacks.file_image import (
-    DtypeChoice,
-    FileImage,
-    Kind,
-    Reordered,
-    cast,
-)
+from napari_noise2self.engine.events import Control, WritingEvent, exhaust
+from napari_noise2self.stacks import finishing
+from napari_noise2self.stacks.disk import disk_error, in_bytes, sync_all, write_whole
+from napari_noise2self.stacks.file_image import DtypeChoice, FileImage, Kind, Reordered, cast
+from napari_noise2self.stacks.finishing import Written
 from napari_noise2self.stacks.stack import Stack
-from napari_noise2self.stacks.targets import (
-    check_target,
-    format_of,
-    in_bytes,
-    partial_of,
-    sync,
-    take_place,
+from napari_noise2self.stacks.targets import check_target, format_of, partial_of
+from napari_noise2self.stacks.unfinished import (
+    FORMAT,
+    LOCK,
+    MODEL,
+    STATE,
+    clear,
+    damaged,
+    difference,
+    is_partial,
+    read_state,
+    runs,
 )
 from napari_noise2self.stacks.writing_zarr import (
     Chunking,
     Version,
-    build_pyramid,
     check_version,
     create_array,
-    write_group,
+    open_array,
 )
 
-# What lies beside the pixels until the result is whole.
-STATE = "noise2self-state.json"
-MODEL = "noise2self-model.safetensors"
-_LOCK = "noise2self.lock"
-_OURS = (STATE, MODEL, _LOCK)
-_LEVEL = "0"
 # The state is brought to the disk no more often than this, in seconds: that costs more than to
 # write a small region.
 _SYNC_INTERVAL = 2.0
-# Raised when the state file changes.
-_FORMAT = 1
-
-# How a difference between two requests is said.
-_WORDS = {
-    "shape": "an image of another shape",
-    "axes": "other axes",
-    "dtype": "an image of another type",
-    "pixels": "another image",
-    "model": "another model",
-    "output": "another output",
-    "file": "another format or type of pixels",
-}
-
-
-@dataclass(frozen=True)
-class Written:
-    """What was written.
-
-    Attributes
-    ----------
-    path : Path
-        The file; of an unfinished result, the folder that holds what is done.
-    dtype : str
-        Type of the pixels in the file.
-    clipped : int
-        Pixels that did not fit into this type and became its lowest or highest value.
-    complete : bool
-        Whether the file is whole.
-    """
-
-    path: Path
-    dtype: str
-    clipped: int
-    complete: bool = True
 
 
 class PartialStore:
@@ -110,10 +66,11 @@ class PartialStore:
     chunks : tuple of int
         What is written at once, per axis of the source: regions are whole
         chunks, cut at the end of the array.
+    level : Path
+        The array of full size in it.
     clipped : int
-        Pixels of regions that are done that did not fit into the type of the file.
-    seconds : float
-        What the work has taken so far, in all its sessions.
+        Pixels that did not fit into the type of the file, in regions that are
+        on the disk.
     """
 
     def __init__(
@@ -127,6 +84,7 @@ class PartialStore:
     ) -> None:
         self.target = target
         self.folder = partial_of(target)
+        self.level = self.folder / "0"
         self.image = image
         self.kind = kind
         self.version: Version = version
@@ -139,7 +97,6 @@ class PartialStore:
         self._chunking = chunking if kind == "ome-zarr" else chunking.flat(image.axes)
         self.chunks: tuple[int, ...] = image.to_source(self._chunking.unit)
         self.clipped = 0
-        self.seconds = 0.0
         grid = [-(-n // u) for n, u in zip(image.shape, self._chunking.unit, strict=True)]
         self._done = np.zeros(grid, bool)
         self._array: Any = None
@@ -148,6 +105,7 @@ class PartialStore:
         # Written, but not yet known to be on the disk.
         self._pending: list[tuple[tuple[slice, ...], int]] = []
         self._last_sync = self._began = time.monotonic()
+        self._seconds_before = 0.0
 
     # ---------------------------------------------------------------- opening
 
@@ -207,7 +165,7 @@ class PartialStore:
             "file": [kind, str(image.dtype), version if kind == "ome-zarr" else ""],
         }
         store = cls(target, image, kind, version, volume, request)
-        with store._disk():
+        with store.disk():
             new = not os.path.lexists(store.folder)
             if new:
                 store.folder.mkdir()
@@ -220,7 +178,7 @@ class PartialStore:
                 if store._array is None:
                     store._create()
             except BaseException:
-                store._release()
+                store.release()
                 if new:
                     shutil.rmtree(store.folder, ignore_errors=True)
                 raise
@@ -236,10 +194,8 @@ class PartialStore:
             ``OUT.partial``, as `PartialStore.folder` of that process.  What is
             put has to be marked there.
         """
-        import zarr
-
         folder = Path(folder)
-        state = _state(folder)
+        state = read_state(folder)
         image = FileImage.from_json(state["image"])
         kind, _, version = state["request"]["file"]
         store = cls(
@@ -250,8 +206,7 @@ class PartialStore:
             bool(state["volume"]),
             state["request"],
         )
-        array = zarr.open_array(str(folder / _LEVEL), mode="r+")
-        store._array = array.with_config({"write_empty_chunks": True})
+        store._array = open_array(store.level, "r+")
         return store
 
     def _check_folder(self, resume: bool, overwrite: bool) -> None:
@@ -268,44 +223,42 @@ class PartialStore:
 
     def _go_on(self, overwrite: bool) -> None:
         """Take over what the folder holds, if it was begun in the same way."""
-        import zarr
-
-        ways_out = "overwrite it (--overwrite in the terminal), or remove it"
         try:
-            state = _state(self.folder)
+            state = read_state(self.folder)
             if not state:
                 return  # it ended before anything was written
-            difference = _difference(state, self.fingerprint)
-            if difference is not None:
-                raise InputError(f"{self.folder} was begun with {difference}: {ways_out}.")
+            other = difference(state, self.fingerprint)
+            if other is not None:
+                raise InputError(
+                    f"{self.folder} was begun with {other}: overwrite it (--overwrite in the "
+                    f"terminal), or remove it."
+                )
+            done = np.zeros(self._done.size, bool)
             try:
-                array = zarr.open_array(str(self.folder / _LEVEL), mode="r+")
-                if array.shape != self.image.shape or (
-                    (array.shards or array.chunks) != self._chunking.unit
-                ):
-                    raise ValueError("another array")
-                done = self._done.copy()
                 for first, last in state["done"]:
-                    done.reshape(-1)[int(first) : int(last)] = True
+                    done[int(first) : int(last)] = True
                 clipped, seconds = int(state["clipped"]), float(state["seconds"])
+                array = open_array(self.level, "r+")
+                if array.shape != self.image.shape or array.dtype != self.image.dtype:
+                    raise ValueError
             except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
-                raise InputError(f"{self.folder} is damaged: {ways_out}.") from error
+                raise damaged(self.folder) from error
         except InputError:
             if overwrite:
                 return
             raise
-        self._done, self.clipped, self.seconds = done, clipped, seconds
-        self._array = array.with_config({"write_empty_chunks": True})
+        self._done = done.reshape(self._done.shape)
+        self.clipped, self._seconds_before, self._array = clipped, seconds, array
 
     def _create(self) -> None:
         import zarr
 
         # The state first: without it nobody would know whose folder this is.
-        _clear(self.folder, keep=(_LOCK,))
+        clear(self.folder, keep=(LOCK,))
         self._write_state()
         zarr.create_group(str(self.folder), zarr_format=3 if self.version == "0.5" else 2)
         self._array = create_array(
-            self.folder / _LEVEL,
+            self.level,
             self.image.axes,
             self.image.shape,
             self.image.dtype,
@@ -321,15 +274,15 @@ class PartialStore:
         path = self.folder / MODEL
         if path.exists():
             return
-        with self._disk():
-            _write_whole(path, model)
+        with self.disk():
+            write_whole(path, model)
 
     def _acquire(self) -> None:
         """Keep other processes out; the system lets go of it when this one ends."""
         from filelock import FileLock, Timeout
 
         # Not one lock per thread: the work may be closed by another one than began it.
-        self._lock = FileLock(self.folder / _LOCK, thread_local=False)
+        self._lock = FileLock(self.folder / LOCK, thread_local=False)
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
@@ -340,12 +293,18 @@ class PartialStore:
         except NotImplementedError:
             self._lock = None  # a file system that has no locks
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Let other processes in."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
     # ---------------------------------------------------------------- regions
+
+    @property
+    def pixels(self) -> Any:
+        """The array in the file's order of axes, to be read."""
+        return open_array(self.level, "r")
 
     @property
     def array(self) -> Any:
@@ -354,11 +313,17 @@ class PartialStore:
         Nothing is read before it is indexed, so that a viewer can show it
         while it is filled.
         """
-        import zarr
-
-        array = zarr.open_array(str(self.folder / _LEVEL), mode="r")
         back = self.image.to_source(range(len(self.image.axes)))
-        return Reordered(array, back, str(self.folder))
+        return Reordered(self.pixels, back, str(self.folder))
+
+    @property
+    def seconds(self) -> float:
+        """What the work has taken so far, in all its sessions."""
+        return self._seconds_before + time.monotonic() - self._began
+
+    def so_far(self) -> Written:
+        """What there is of an unfinished result."""
+        return Written(self.folder, str(self.image.dtype), self.clipped, complete=False)
 
     @property
     def fraction(self) -> float:
@@ -403,7 +368,7 @@ class PartialStore:
         there = self.image.to_file(region)
         self._cells(there)
         pixels, clipped = cast(np.asarray(values).transpose(self.image.order), self.image.dtype)
-        with self._disk():
+        with self.disk():
             self._array[there] = pixels
         return clipped
 
@@ -434,7 +399,7 @@ class PartialStore:
         if not pending:
             return
         try:
-            with self._disk():
+            with self.disk():
                 self._sync_regions([region for region, _ in pending])
                 self.clipped += sum(clipped for _, clipped in pending)
                 self._write_state()
@@ -446,31 +411,30 @@ class PartialStore:
             raise
 
     def _sync_regions(self, regions: Sequence[tuple[slice, ...]]) -> None:
-        files = []
+        # What the array is has to be there as well; that costs nothing once it is.
+        files = [path for path in self.level.iterdir() if path.is_file()]
         for region in regions:
             cells = self._cells(region)
             for cell in np.ndindex(*(part.stop - part.start for part in cells)):
                 place = tuple(c + part.start for c, part in zip(cell, cells, strict=True))
-                files.append(self.folder / _LEVEL / self._array.metadata.encode_chunk_key(place))
-        _sync_all(files, self.folder)
+                files.append(self.level / self._array.metadata.encode_chunk_key(place))
+        sync_all(files, self.folder)
 
     def _write_state(self) -> None:
-        now = time.monotonic()
-        self.seconds, self._began = self.seconds + now - self._began, now
         with self._mutex:
-            waiting = self._done.copy()
+            certain = self._done.copy()
             for region, _ in self._pending:
-                waiting[self._cells(region)] = False
+                certain[self._cells(region)] = False
         state = {
-            "format": _FORMAT,
-            "done": _ranges(waiting),
+            "format": FORMAT,
+            "done": runs(certain),
             "clipped": self.clipped,
             "seconds": round(self.seconds, 3),
             "request": self.fingerprint,
             "volume": self.volume,
             "image": self.image.to_json(),
         }
-        _write_whole(self.folder / STATE, json.dumps(state).encode())
+        write_whole(self.folder / STATE, json.dumps(state).encode())
 
     # ----------------------------------------------------------------- ending
 
@@ -480,13 +444,13 @@ class PartialStore:
             self.flush()
         finally:
             if self._done.any():
-                self._release()
+                self.release()
             else:
                 self.discard()
 
     def discard(self) -> None:
         """Give the unfinished result up."""
-        self._release()
+        self.release()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> PartialStore:
@@ -537,73 +501,13 @@ class PartialStore:
         Noise2SelfError
             If the disk is full, or it cannot be written for another reason.
         """
-        if not self.complete:
-            raise InputError(f"{self.folder} is not complete yet: go on with it.")
-        control = control or Control()
-        self.flush()
-        if record is not None:
-            record = provenance.record(
-                {"seconds": round(self.seconds, 3), **record},
-                dtype=str(self.image.dtype),
-                clipped=self.clipped,
-            )
-        build = self._build_zarr if self.kind == "ome-zarr" else self._build_tiff
-        job = _Job(lambda progress: build(record, progress))
-        began = last = time.monotonic()
-        with self._disk(), contextlib.closing(job):
-            while not job.wait(INTERVAL):
-                while control.paused:
-                    control.wait_while_paused(INTERVAL)
-                now = time.monotonic()
-                if control.stopped:
-                    return Written(self.folder, str(self.image.dtype), self.clipped, False)
-                if now - last >= INTERVAL:
-                    seconds, last = now - began, now
-                    share = job.fraction
-                    left = seconds * (1 - share) / share if share else math.nan
-                    yield WritingEvent(share, seconds, left)
-            whole = job.result()
-            # Windows renames no folder in which a file is open.
-            self._release()
-            take_place(whole, self.target, overwrite=overwrite)
-            self._tidy()
-        return Written(self.target, str(self.image.dtype), self.clipped)
-
-    def _build_zarr(self, record: Mapping[str, Any] | None, progress: Any) -> Path:
-        for stale in self.folder.iterdir():
-            if stale.name.isdigit() and stale.name != _LEVEL:
-                shutil.rmtree(stale)
-        build_pyramid(self.folder, self.image, self.version, volume=self.volume, progress=progress)
-        write_group(self.folder, self.image, self.version, record)
-        # Level 0 is on the disk already; chunks are not asked for twice.
-        files = [path for path in self.folder.rglob("*") if path.is_file()]
-        first = self.folder / _LEVEL
-        _sync_all([f for f in files if first not in f.parents or f.parent == first], self.folder)
-        return self.folder
-
-    def _build_tiff(self, record: Mapping[str, Any] | None, progress: Any) -> Path:
-        from napari_noise2self.stacks.writing_tiff import save_tiff
-
-        path = self.folder / self.target.name
-        try:
-            save_tiff(path, self.image, self._array, self.kind, record, progress)
-            sync(path)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        return path
-
-    def _tidy(self) -> None:
-        """Remove what is not part of the result."""
-        if self.kind == "ome-zarr":
-            for name in _OURS:
-                (self.target / name).unlink(missing_ok=True)
-        else:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        return (
+            yield from finishing.finish_events(self, record, overwrite=overwrite, control=control)
+        )
 
     @contextlib.contextmanager
-    def _disk(self) -> Any:
-        """What the disk says, in a sentence."""
+    def disk(self) -> Iterator[None]:
+        """What the disk says in it, in a sentence."""
         try:
             yield
         except OSError as error:
@@ -617,124 +521,3 @@ class PartialStore:
             f" {in_bytes(round(self.fraction * self.image.nbytes))} of it are done and kept in "
             f"{self.folder}: go on from there (--resume in the terminal)."
         )
-
-
-def disk_error(error: OSError, target: Path, kept: str = "") -> Noise2SelfError:
-    """The error that says what the disk said."""
-    import errno
-
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        advice = "" if kept else " Make room and try again."
-        return Noise2SelfError(f"{target} could not be written: the disk is full.{advice}{kept}")
-    return Noise2SelfError(f"{target} could not be written: {error.strerror or error}.{kept}")
-
-
-class _Job:
-    """Work in a thread that tells how far it is, and ends when it is closed."""
-
-    def __init__(self, work: Any) -> None:
-        self.fraction = 0.0
-        self._stopped = False
-        self._pool = ThreadPoolExecutor(1)
-        self._future: Future[Path] = self._pool.submit(work, self._progress)
-
-    def _progress(self, fraction: float) -> None:
-        self.fraction = fraction
-        if self._stopped:
-            raise _Stopped
-
-    def wait(self, timeout: float) -> bool:
-        return bool(wait([self._future], timeout).done)
-
-    def result(self) -> Path:
-        return self._future.result()
-
-    def close(self) -> None:
-        self._stopped = True
-        self._pool.shutdown()
-
-
-class _Stopped(Exception):  # noqa: N818 -- no error
-    """Nobody waits for the work any more."""
-
-
-# ---------------------------------------------------------------- the folder
-
-
-def is_partial(folder: Path) -> bool:
-    """Whether a folder is an unfinished result of this package."""
-    if not folder.is_dir() or folder.is_symlink():
-        return False
-    names = {entry.name for entry in folder.iterdir()}
-    # Before the state there is only the lock.
-    return STATE in names or names <= {_LOCK, f"{STATE}.new"}
-
-
-def unfinished_model(target: str | Path) -> Path | None:
-    """The model that an unfinished result was begun with, None if there is none.
-
-    Parameters
-    ----------
-    target : path
-        The file to be.
-    """
-    path = partial_of(target) / MODEL
-    return path if path.is_file() else None
-
-
-def _state(folder: Path) -> dict[str, Any]:
-    try:
-        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise InputError(f"{folder / STATE} is damaged: remove {folder}.") from error
-    return state if isinstance(state, dict) else {}
-
-
-def _difference(state: Mapping[str, Any], request: Mapping[str, Any]) -> str | None:
-    """What a result was begun with that is other than what is asked for now."""
-    if state.get("format") != _FORMAT:
-        return "another version of napari-noise2self"
-    before = state.get("request") or {}
-    for key in (*request, *before):
-        if before.get(key) != request.get(key):
-            return _WORDS.get(key, f"another {key}")
-    return None
-
-
-def _clear(folder: Path, keep: Sequence[str] = ()) -> None:
-    for entry in folder.iterdir():
-        if entry.name in keep:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is there as a whole, or as it was before."""
-    new = path.with_name(f"{path.name}.new")
-    new.write_bytes(content)
-    sync(new)
-    new.replace(path)
-    sync(path.parent)
-
-
-def _ranges(done: NDArray[np.bool_]) -> list[list[int]]:
-    """First and last+1 of each run of cells that are done, in C order."""
-    flat = np.concatenate([[0], done.reshape(-1).astype(np.int8), [0]])
-    edges = np.flatnonzero(np.diff(flat))
-    return [[int(a), int(b)] for a, b in edges.reshape(-1, 2)]
-
-
-def _sync_all(files: Sequence[Path], root: Path) -> None:
-    """Have files on the disk, then the folders between them and `root`."""
-    folders = {parent for file in files for parent in file.parents if parent.is_relative_to(root)}
-    with ThreadPoolExecutor(8) as pool:
-        # The disk takes many at once better than one after the other.
-        for _ in pool.map(sync, files):
-            pass
-        for _ in pool.map(sync, sorted(folders, key=lambda folder: -len(folder.parts))):
-            pass

@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 
 from napari_noise2self.engine.errors import InputError
+from napari_noise2self.stacks.disk import sync
 from napari_noise2self.stacks.file_image import FileImage, Kind
 from napari_noise2self.stacks.stack import Stack
 
@@ -20,9 +21,6 @@ _ENDINGS: dict[str, Kind] = {
 }
 # What a folder has that is a Zarr, of version 3 or 2.
 _ZARR_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
-# The result is compressed, by how much nobody knows beforehand: integers to less than this
-# share of their size almost always, floats hardly.
-_SURE_SHARE = {"i": 0.5, "u": 0.5, "f": 0.8}
 
 
 def format_of(path: str | Path) -> Kind:
@@ -145,61 +143,6 @@ def _check_source(path: Path, source: str | Path) -> None:
 
 def _is_zarr(folder: Path) -> bool:
     return any((folder / name).exists() for name in _ZARR_FILES)
-
-
-def check_space(path: str | Path, needed: int, kind: str) -> str | None:
-    """Whether a result fits on the disk.
-
-    Parameters
-    ----------
-    path : path
-        The file to be.
-    needed : int
-        Bytes that it takes if it cannot be compressed at all.
-    kind : str
-        "i", "u" or "f": the kind of its pixels.
-
-    Returns
-    -------
-    notice : str or None
-        A sentence, if it may not fit.
-
-    Raises
-    ------
-    InputError
-        If it cannot fit.
-    """
-    path = Path(path)
-    free = shutil.disk_usage(path.parent).free
-    room = f"{path} takes up to {in_bytes(needed)}, and {in_bytes(free)} are free on its disk"
-    if free < needed * _SURE_SHARE[kind]:
-        raise InputError(f"{room}: make room, or name a file on another disk.")
-    return f"{room}: it may become full." if free < needed else None
-
-
-def in_bytes(count: int) -> str:
-    """A number of bytes in words, such as "3.2 GB"."""
-    value, units = float(count), ["TB", "GB", "MB", "kB", "bytes"]
-    while value >= 1000 and len(units) > 1:
-        value /= 1000
-        units.pop()
-    return (
-        f"{value:.0f} {units[-1]}" if value >= 100 or count < 1000 else f"{value:.1f} {units[-1]}"
-    )
-
-
-def sync(path: Path) -> None:
-    """Have a file or folder on the disk, not only on its way there."""
-    if path.is_dir():
-        if os.name == "nt":
-            return  # Windows knows no such thing for folders
-        handle = os.open(path, os.O_RDONLY)
-    else:
-        handle = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def take_place(new: Path, path: Path, *, overwrite: bool) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.stacks import provenance as provenance_of
+from napari_noise2self.stacks.disk import disk_error, sync
 from napari_noise2self.stacks.file_image import (
     DtypeChoice,
     FileImage,
@@ -19,13 +20,13 @@ from napari_noise2self.stacks.file_image import (
     regions,
     reordered,
 )
+from napari_noise2self.stacks.finishing import Written
 from napari_noise2self.stacks.stack import Stack
-from napari_noise2self.stacks.store import PartialStore, Written, disk_error
+from napari_noise2self.stacks.store import PartialStore
 from napari_noise2self.stacks.targets import (
     check_free,
     check_target,
     format_of,
-    sync,
     take_place,
 )
 from napari_noise2self.stacks.writing_tiff import save_tiff

@@ -34,6 +34,8 @@ _SHARD_PIXELS = 2**22
 _FILE = {"Y": 1024, "X": 1024}
 _VOLUME_FILE = {"Z": 16, "Y": 256, "X": 256}
 _FILE_PIXELS = 2**19
+# Otherwise a chunk of zeros could not be told from one that is missing.
+_CONFIG: Any = {"write_empty_chunks": True}
 # The pyramid ends with an image of at most this height and width.
 _SMALLEST = 256
 # From how many planes of a channel its display window is told.
@@ -187,10 +189,17 @@ def create_array(
         dtype=dtype,
         fill_value=0,
         overwrite=True,
-        # Otherwise a chunk of zeros could not be told from one that is missing.
-        config={"write_empty_chunks": True},
+        config=_CONFIG,
         **settings,
     )
+
+
+def open_array(path: Path, mode: Literal["r", "r+"]) -> Any:
+    """An array that `create_array` has made."""
+    import zarr
+
+    array = zarr.open_array(str(path), mode=mode)
+    return array if mode == "r" else array.with_config(_CONFIG)
 
 
 # ------------------------------------------------------------------- pyramid
@@ -247,8 +256,6 @@ def build_pyramid(
     progress : callable, optional
         Called with the share that is done; what it raises ends the work.
     """
-    import zarr
-
     levels = factors(image)
     total = sum(math.prod(_level_shape(image, factor)) for factor in levels[1:])
     done = 0
@@ -256,7 +263,7 @@ def build_pyramid(
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         for number, (finer, factor) in enumerate(itertools.pairwise(levels), 1):
             step = [f // g for f, g in zip(factor, finer, strict=True)]
-            source = zarr.open_array(str(folder / str(number - 1)), mode="r")
+            source = open_array(folder / str(number - 1), "r")
             shape = _level_shape(image, factor)
             chunking = Chunking.of(
                 image.axes, shape, image.dtype.itemsize, shards=version == "0.5", volume=volume
@@ -341,7 +348,7 @@ def write_group(
     import zarr
 
     levels = factors(image)
-    coarsest = zarr.open_array(str(folder / str(len(levels) - 1)), mode="r")
+    coarsest = open_array(folder / str(len(levels) - 1), "r")
     content = {
         "multiscales": [
             {
