@@ -67,9 +67,9 @@ def _of_archive(path: Path) -> str:
     if "data.pkl" in names:
         return _runs_code(path)
     if {"bioimageio.yaml", "rdf.yaml"}.intersection(names):
-        return (
-            f"{path} is a package of the BioImage Model Zoo, made for other programs: "
-            f"choose the .safetensors file that it was exported from."
+        inside = [name for name in names if name.endswith(".safetensors")]
+        return f"{path} is a package of the BioImage Model Zoo, not a model: " + (
+            f"unpack it and choose {inside[0]} inside." if inside else _HAS_WRITTEN
         )
     return f"{path} is a zip archive, not a model: {_HAS_WRITTEN}"
 
