@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import os
 import tempfile
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ from napari_noise2self.stacks.finishing import Written
 from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.store import PartialStore
 from napari_noise2self.stacks.targets import check_target, format_of, partial_of
-from napari_noise2self.stacks.unfinished import MODEL
+from napari_noise2self.stacks.unfinished import MODEL, check_partial
 from napari_noise2self.stacks.writing_zarr import check_version, pyramid_bytes
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _MOST_PLACES = 16
 
 
 def check_export(
-    denoiser: Denoiser,
+    denoiser: Denoiser | None,
     stack: Stack,
     target: str | Path,
     *,
@@ -52,7 +53,9 @@ def check_export(
 
     Parameters
     ----------
-    denoiser, stack, target, dtype, overwrite, resume, source, ome_zarr_version
+    denoiser : Denoiser or None
+        None where it is still to be trained.
+    stack, target, dtype, overwrite, resume, source, ome_zarr_version
         As for `export_events`.
 
     Returns
@@ -69,7 +72,10 @@ def check_export(
     target = Path(target)
     check_target(target, stack, overwrite=overwrite, source=source)
     check_version(ome_zarr_version)
-    denoiser.check(stack.data, stack.axes)
+    if denoiser is not None:
+        denoiser.check(stack.data, stack.axes)
+    if os.path.lexists(partial_of(target)):
+        check_partial(partial_of(target), resume=resume, overwrite=overwrite)
     kind = format_of(target)
     image = FileImage.of(stack, kind, dtype)
     # What becomes a TIFF is there twice while it is copied.
@@ -156,23 +162,18 @@ def export_events(
     if notice is not None:
         yield Notice(notice)
     kind = denoiser.resolved_output(output)
-    model = _model_of(denoiser)
     with PartialStore.open(
         target,
         stack,
         dtype=dtype,
-        fingerprint={
-            "pixels": pixels_hash(stack.data),
-            "model": model_hash(model),
-            "output": kind,
-        },
+        fingerprint=request_of(denoiser, stack, output),
         resume=resume,
         overwrite=overwrite,
         volume=denoiser.config.volume,
         ome_zarr_version=ome_zarr_version,
     ) as store:
         # With it the work can go on where the denoiser is gone, having been trained for hours.
-        store.keep_model(model)
+        store.keep_model(_model_of(denoiser))
         if store.fraction:
             yield Notice(f"{store.fraction:.0%} of {target} were done before; the rest follows.")
         if not store.complete:
@@ -192,6 +193,26 @@ def export_events(
             **(provenance or {}),
         )
         return (yield from store.finish_events(record, overwrite=overwrite, control=control))
+
+
+def request_of(denoiser: Denoiser, stack: Stack, output: Output = "auto") -> dict[str, Any]:
+    """What a denoised stack depends on: no other request goes on with what one has begun.
+
+    Parameters
+    ----------
+    denoiser, stack, output
+        As for `export_events`.
+
+    Returns
+    -------
+    request : dict
+        The fingerprint for `PartialStore.open`.
+    """
+    return {
+        "pixels": pixels_hash(stack.data),
+        "model": model_hash(_model_of(denoiser)),
+        "output": denoiser.resolved_output(output),
+    }
 
 
 def _model_of(denoiser: Denoiser) -> bytes:

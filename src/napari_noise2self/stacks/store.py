@@ -28,10 +28,10 @@ from napari_noise2self.stacks.unfinished import (
     LOCK,
     MODEL,
     STATE,
+    check_partial,
     clear,
     damaged,
     difference,
-    is_partial,
     read_state,
     runs,
 )
@@ -170,7 +170,7 @@ class PartialStore:
             if new:
                 store.folder.mkdir()
             else:
-                store._check_folder(resume, overwrite)
+                check_partial(store.folder, resume=resume, overwrite=overwrite)
             store._acquire()
             try:
                 if not new and resume:
@@ -208,18 +208,6 @@ class PartialStore:
         )
         store._array = open_array(store.level, "r+")
         return store
-
-    def _check_folder(self, resume: bool, overwrite: bool) -> None:
-        """Refuse a folder that is somebody else's, or that nobody said what to do with."""
-        if not is_partial(self.folder):
-            raise InputError(
-                f"{self.folder} is in the way, and is no unfinished result: rename or remove it."
-            )
-        if not (resume or overwrite):
-            raise InputError(
-                f"{self.folder} holds an unfinished result: go on with it (--resume in the "
-                f"terminal), overwrite it (--overwrite), or remove it."
-            )
 
     def _go_on(self, overwrite: bool) -> None:
         """Take over what the folder holds, if it was begun in the same way."""

@@ -61,6 +61,24 @@ def is_partial(folder: Path) -> bool:
     return STATE in names or names <= {LOCK, f"{STATE}.new"}
 
 
+def check_partial(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuse a folder that is somebody else's, or that nobody has said what to do with.
+
+    Raises
+    ------
+    InputError
+    """
+    if not is_partial(folder):
+        raise InputError(
+            f"{folder} is in the way, and is no unfinished result: rename or remove it."
+        )
+    if not (resume or overwrite):
+        raise InputError(
+            f"{folder} holds an unfinished result: go on with it (--resume in the "
+            f"terminal), overwrite it (--overwrite), or remove it."
+        )
+
+
 def read_state(folder: Path) -> dict[str, Any]:
     """What the state file says; nothing if the work ended before there was one.
 
