@@ -17,6 +17,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractScrollArea, QApplication, QFileDialog, QMessageBox
 
 from napari_noise2self.widgets import preferences
+from napari_noise2self.widgets.layers import Source
 from napari_noise2self.widgets.session import State
 
 from .conftest import TIMEOUT, noisy, open_dock, session_of
@@ -65,6 +66,31 @@ def test_z_is_offered_only_where_there_is_one(viewer):
     viewer.add_image(noisy((4, 64, 64)), name="movie", axis_labels=("t", "y", "x"))
     dock.settings.layer.setCurrentIndex(2)
     assert not dock.settings.volume.isEnabled()
+
+
+def test_axes_are_corrected_in_one_place_for_all_docks(viewer, qtbot, notifications):
+    viewer.add_image(noisy((4, 64, 64)), name="movie")
+    dock = open_dock(viewer)
+    dock.settings.advanced.expand(animate=False)
+    line = dock.settings.axes
+    assert (line.text(), line.note.text()) == ("ZYX", "guessed from the shape")
+    line.selectAll()
+    qtbot.keyClicks(line, "tyx")
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+    assert (line.text(), line.note.text()) == ("TYX", "told by you")
+    assert not dock.settings.volume.isEnabled()
+    assert Source.of(viewer.layers["movie"]).axes == "TYX"
+    line.selectAll()
+    qtbot.keyClicks(line, "tyxx")
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+    assert "letters" in notifications[-1].message or "axes" in notifications[-1].message
+    assert line.text() == "TYX"
+    line.clear()
+    line.setModified(True)
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+    assert line.text() == "ZYX"
+    viewer.layers["movie"].axis_labels = ("time", "y", "x")
+    assert (line.text(), line.note.text()) == ("TYX", "told by the axis labels")
 
 
 def test_every_choice_reaches_the_engine(dock, engine, click, wait_for):

@@ -10,7 +10,7 @@ import pytest
 from napari.layers import Image
 
 from napari_noise2self.engine.errors import InputError
-from napari_noise2self.widgets.layers import Source, axes_of
+from napari_noise2self.widgets.layers import Source, axes_note, axes_of, known_axes, name_axes
 from napari_noise2self.widgets.progress_view import describe, duration, summarise
 from napari_noise2self.widgets.session import (
     MAX_CURVE_POINTS,
@@ -26,19 +26,38 @@ from napari_noise2self.widgets.session import (
 @pytest.mark.parametrize(
     ("labels", "axes"),
     [
-        (None, "ATZYX"),
+        (None, "QTZYX"),
         (("t", "c", "z", "y", "x"), "TCZYX"),
         (("Time", "Channel", "Plane", "Row", "Column"), "TCZYX"),
-        (("", "", "t", "y", "x"), "AZTYX"),
+        (("", "", "t", "y", "x"), "QZTYX"),
         (("x", "y", "c", "z", "t"), "XYCZT"),
         (("c", "a", "b", "d", "e"), "CTZYX"),
-        (("t", "t", "z", "y", "x"), "ATZYX"),  # a letter twice
+        (("t", "t", "z", "y", "x"), "QTZYX"),  # a letter twice
         (("y", "c", "z", "a", "b"), "TCZYX"),  # X is missing
     ],
 )
 def test_axes_of_a_layer(labels, axes):
     layer = Image(np.zeros((2, 2, 2, 8, 8)), axis_labels=labels, contrast_limits=(0, 1))
     assert axes_of(layer) == axes
+
+
+def test_axes_that_the_user_named_stand_until_they_do_not_fit():
+    layer = Image(np.zeros((3, 2, 8, 8)), contrast_limits=(0, 1))
+    assert axes_note(known_axes(layer)) == "guessed from the shape"
+    name_axes(layer, "c z y x")
+    assert axes_of(layer) == "CZYX"
+    assert axes_note(known_axes(layer)) == "told by you"
+    with pytest.raises(InputError, match="CZY"):
+        name_axes(layer, "CZY")
+    layer.data = np.zeros((3, 8, 8))
+    assert axes_of(layer) == "ZYX"
+    name_axes(layer, "TYX")
+    name_axes(layer, "")
+    assert axes_of(layer) == "ZYX"
+    layer.axis_labels = ("", "y", "x")
+    assert (
+        axes_note(known_axes(layer)) == "Z guessed from the shape, the rest told by the axis labels"
+    )
 
 
 def test_axes_of_rgb():

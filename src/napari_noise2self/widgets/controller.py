@@ -16,7 +16,14 @@ from napari_noise2self.engine.events import Control, Event, Notice, PredictionEv
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.widgets.activity import Activity
 from napari_noise2self.widgets.job import Job, Request
-from napari_noise2self.widgets.layers import ResultLayer, Source, axes_of, images_in
+from napari_noise2self.widgets.layers import (
+    ResultLayer,
+    Source,
+    axes_note,
+    images_in,
+    known_axes,
+    name_axes,
+)
 from napari_noise2self.widgets.preferences import preferences
 from napari_noise2self.widgets.session import Outcome, Progress, Session, State
 
@@ -48,6 +55,7 @@ class Controller:
         self._source: Source | None = None
         self._layout: Layout | None = None
         self._target: ResultLayer | None = None
+        self._followed: Image | None = None
         self._activity = Activity(self.session)
         self._prediction_began = False
         viewer.layers.events.inserted.connect(self._follow_layers)
@@ -82,6 +90,16 @@ class Controller:
             return
         if active in images_in(viewer):
             self.session.settings.layer = active
+
+    def name_axes(self, text: str) -> None:
+        """Say what the axes of the chosen layer mean; empty: take that back."""
+        layer = self.session.settings.layer
+        if layer is None or self.session.state.running:
+            return
+        try:
+            name_axes(layer, text)
+        except Noise2SelfError as error:
+            show_error(str(error))
 
     def train(self) -> None:
         """Start a run with the present settings."""
@@ -246,7 +264,19 @@ class Controller:
         settings.layer = active if active in images else next(reversed(images), None)
 
     def _follow_layer(self, layer: Image | None) -> None:
-        self.session.has_z = layer is not None and "Z" in axes_of(layer)
+        for followed, change in ((self._followed, "disconnect"), (layer, "connect")):
+            if followed is not None:
+                for name in ("axis_labels", "data", "metadata"):
+                    getattr(getattr(followed.events, name), change)(self._follow_axes)
+        self._followed = layer
+        self._follow_axes()
+
+    def _follow_axes(self, event: Any = None) -> None:
+        session, layer = self.session, self._followed
+        axes = None if layer is None else known_axes(layer)
+        session.axes_note = "" if axes is None else axes_note(axes)
+        session.has_z = axes is not None and "Z" in axes.letters
+        session.axes = "" if axes is None else axes.letters
 
     def _follow_position(self, event: Any = None) -> None:
         """Make previews of what is in view."""

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QFrame,
     QLabel,
+    QLineEdit,
     QScrollArea,
     QSizePolicy,
     QSpinBox,
@@ -201,6 +202,37 @@ class PerAxisNumber(WholeNumber):
             line.setText(AUTOMATIC if special else self.textFromValue(self.value()))
 
 
+AXES_TIP = (
+    "What each axis of the layer is: T time, C channels, Z depth, Y rows, X columns, S the colours "
+    "of RGB, any other letter an axis without a meaning here. Correct it here if it is wrong: all "
+    "docks take it from this line. Delete it to go back to what was known before."
+)
+
+
+class LineOfAxes(QLineEdit):
+    """The letters of the axes, and below them how they are known.
+
+    Attributes
+    ----------
+    note : QLabel
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setPlaceholderText("such as TZYX")
+        self.note = QLabel()
+        self.note.setObjectName("axes note")
+        self.note.setAccessibleName("How the axes are known")
+        self.note.setWordWrap(True)
+        self.note.setVisible(False)
+
+    def show_axes(self, letters: str, note: str) -> None:
+        """Show what is known."""
+        self.setText(letters)
+        self.note.setText(note)
+        self.note.setVisible(bool(note))
+
+
 class Epochs(QDoubleSpinBox):
     """A number of epochs; 0 stands for None."""
 
@@ -293,6 +325,19 @@ class SettingsForm(QWidget):
             # From 6 to 4×6 its largest number stays the same.
             box.editingFinished.connect(say)
         self._row(form, name, label, box, box.set_value)
+
+    def add_axes(self, form: QFormLayout, line: LineOfAxes) -> None:
+        """Add a row for the axes of a layer."""
+
+        def say() -> None:
+            # Leaving the line is no wish, as long as nothing was typed.
+            if line.isModified():
+                line.setModified(False)
+                self.edited.emit("axes", line.text())
+
+        line.editingFinished.connect(say)
+        self._row(form, "axes", "A&xes", line, line.setText)
+        form.addRow("", line.note)
 
     def _row(
         self,

@@ -101,18 +101,21 @@ class DenoiseWidget(QWidget):
         self._link(viewer.layers.events.reordered, self._show_layers)
         self._link(viewer.layers.events.renamed, self._show_layers)
         self._link(viewer.events.theme, self._show_theme)
-        for name in self.settings.controls:
+        for name in self._settings():
             self._link(getattr(session.settings.events, name), partial(self._show_setting, name))
         self._link(session.events.state, self._show_state)
         self._link(session.events.has_z, self._show_state)
+        self._link(session.events.axes, self._show_axes)
+        self._link(session.events.axes_note, self._show_axes)
         self._link(session.events.message, self._show_state)
         self._link(session.events.outcome, self._show_state)
         self._link(session.events.progress, self._show_progress)
         self._link(session.events.points, self._show_curves)
         self._link(session.events.devices, self.settings.show_devices)
         self._show_layers()
-        for name in self.settings.controls:
+        for name in self._settings():
             self._show_setting(name)
+        self._show_axes()
         self.settings.show_devices(session.devices)
         self._show_theme()
         self._show_state()
@@ -132,7 +135,12 @@ class DenoiseWidget(QWidget):
     # -- what the user does --------------------------------------------------
 
     def _edit(self, name: str, value: Any) -> None:
-        setattr(self.session.settings, name, value)
+        if name == "axes":
+            # They belong to the layer, and are not a setting.
+            self._controller.name_axes(value)
+            self._show_axes()
+        else:
+            setattr(self.session.settings, name, value)
 
     def _train_or_stop(self) -> None:
         if self.session.state.running:
@@ -170,6 +178,12 @@ class DenoiseWidget(QWidget):
 
     def _show_setting(self, name: str, value: Any = None) -> None:
         self.settings.show_value(name, getattr(self.session.settings, name))
+
+    def _settings(self) -> list[str]:
+        return [name for name in self.settings.controls if name != "axes"]
+
+    def _show_axes(self, _: Any = None) -> None:
+        self.settings.axes.show_axes(self.session.axes, self.session.axes_note)
 
     def _show_state(self, _: Any = None) -> None:
         session = self.session

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from napari.layers import Image
 
 from napari_noise2self.engine.errors import InputError, OutOfMemoryError
 from napari_noise2self.engine.layout import Layout
+from napari_noise2self.stacks.axes import LABELS, Axes, checked, from_labels
 
 if TYPE_CHECKING:
     import napari
@@ -21,22 +23,15 @@ if TYPE_CHECKING:
 
     from napari_noise2self.stacks.stack import Stack
 
-# What the axis labels that people write mean.
-_LABELS = {
-    "T": ("t", "time", "frame", "frames"),
-    "C": ("c", "ch", "channel", "channels", "wavelength"),
-    "Z": ("z", "depth", "plane", "planes", "slice", "slices"),
-    "Y": ("y", "row", "rows", "height"),
-    "X": ("x", "column", "columns", "width"),
-}
-_LETTER_OF = {label: letter for letter, labels in _LABELS.items() for label in labels}
-# For axes that count frames and have no letter of their own, nearest to YX first.
-_SPARE = "ZTABDEFGHIJKLMNOPQRUVW"
 # A result may take this share of the free memory.
 _MEMORY_SHARE = 0.9
 
 # In the metadata of layers that only illustrate another one.
 AIDE = "noise2self aide"
+# In the metadata of a layer whose axes the user has named.
+AXES = "noise2self axes"
+# Who says so then, in the words of the docks.
+USER = "you"
 
 _COPIED = (
     "affine",
@@ -75,7 +70,7 @@ def layer_data(stack: Stack) -> LayerData:
         "name": stack.name,
         "rgb": rgb,
         # A letter that stands for "unknown" would say nothing to the user.
-        "axis_labels": [a.lower() if a in _LABELS else f"axis {i}" for i, a in enumerate(letters)],
+        "axis_labels": [a.lower() if a in LABELS else f"axis {i}" for i, a in enumerate(letters)],
         "scale": [size for size, _ in sizes],
         "units": [_known_unit(unit) for _, unit in sizes],
     }
@@ -99,12 +94,15 @@ def images_in(viewer: napari.Viewer) -> list[Image]:
 
 
 def axes_of(layer: Image) -> str:
-    """One letter per axis of the layer's array.
+    """One letter per axis of the layer's array, as in `known_axes`."""
+    return known_axes(layer).letters
 
-    Axis labels such as "t", "time" or "channel" are understood.  Unlabelled
-    axes are read from the back: Y and X, then Z, then T, then letters without
-    a meaning of their own; only labelled axes are channels.  The samples of
-    RGB are S.
+
+def known_axes(layer: Image) -> Axes:
+    """What the axes of the layer's array mean, the same for all docks.
+
+    What the user named stands.  Otherwise axis labels such as "t", "time" or
+    "channel" are understood, and the rest is guessed.  The samples of RGB are S.
 
     Parameters
     ----------
@@ -112,18 +110,56 @@ def axes_of(layer: Image) -> str:
 
     Returns
     -------
-    axes : str
+    axes : Axes
     """
-    letters = [_LETTER_OF.get(label.strip().lower(), "") for label in layer.axis_labels]
-    if len(set(filter(None, letters))) < len(list(filter(None, letters))):
-        letters = [""] * len(letters)  # a letter twice: the labels mean something else
-    if not ("Y" in letters and "X" in letters):
-        letters = ["" if letter in "YX" else letter for letter in letters]
-        letters[-2:] = ["Y", "X"]
-    spare = (letter for letter in _SPARE if letter not in letters)
-    for axis in reversed(range(len(letters))):
-        letters[axis] = letters[axis] or next(spare)
-    return "".join(letters) + ("S" if layer.rgb else "")
+    named = layer.metadata.get(AXES)
+    with contextlib.suppress(InputError):  # of an array that was replaced since
+        if named:
+            return Axes(checked(str(named), _shape(layer)), "", USER)
+    told = from_labels(layer.axis_labels)
+    return replace(told, letters=told.letters + "S") if layer.rgb else told
+
+
+def name_axes(layer: Image, text: str) -> None:
+    """Say what the axes of a layer mean, in place of what is known without the user.
+
+    Parameters
+    ----------
+    layer : Image
+    text : str
+        One letter per axis, as in "TZYX"; empty to take back what was said.
+
+    Raises
+    ------
+    InputError
+        If the letters do not fit.
+    """
+    others = {key: value for key, value in layer.metadata.items() if key != AXES}
+    if text.strip():
+        letters = checked(text, _shape(layer))
+        if layer.rgb and letters[-1] != "S":
+            raise InputError(f"The last axis of {layer.name!r} is that of its colours: name it S.")
+        others[AXES] = letters
+    # Only so does the layer say that they have changed.
+    layer.metadata = others
+
+
+def axes_note(axes: Axes) -> str:
+    """How the axes are known, in a few words; empty where there is nothing to doubt."""
+    doubtful = [letter for letter in axes.letters if letter in axes.guessed and letter not in "YX"]
+    if axes.source == USER:
+        return "told by you"
+    told = f"told by {axes.source}" if axes.source else ""
+    if not doubtful:
+        return told
+    if not told:
+        return "guessed from the shape"
+    return f"{', '.join(doubtful)} guessed from the shape, the rest {told}"
+
+
+def _shape(layer: Image) -> tuple[int, ...]:
+    data = layer.data[0] if layer.multiscale else layer.data
+    return tuple(int(n) for n in data.shape)
 
 
 @dataclass(frozen=True)

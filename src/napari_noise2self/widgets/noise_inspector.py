@@ -74,12 +74,14 @@ class Inspector:
         self.residual: ResidualReport | None = None
         session.settings.events.layer.connect(self._follow_layer)
         session.settings.events.volume.connect(self._forget)
+        session.events.axes.connect(self._forget)
         self._follow_layer(session.settings.layer)
 
     def close(self) -> None:
         """Drop what is under way and let go of the layer."""
         self._session.settings.events.layer.disconnect(self._follow_layer)
         self._session.settings.events.volume.disconnect(self._forget)
+        self._session.events.axes.disconnect(self._forget)
         self._follow_layer(None)
 
     # -- what the user can do ------------------------------------------------

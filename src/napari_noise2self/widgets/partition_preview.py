@@ -100,6 +100,7 @@ class Preview:
         for name in ("partition", "width", "subsets", "extent", "volume", "seed"):
             self._link(getattr(settings.events, name), self._update_soon)
         self._link(settings.events.layer, self._follow_layer)
+        self._link(session.events.axes, self._axes_named)
         camera = camera_of(viewer)
         for event in (camera.events.center, camera.events.zoom):
             self._link(event, self._schedule)
@@ -201,6 +202,11 @@ class Preview:
             self.inquiry.forget()
             self.measurement.forget()
         self._schedule()
+
+    def _axes_named(self, _: Any = None) -> None:
+        self.inquiry.forget()
+        self.measurement.forget()
+        self._update_soon()
 
     def _measured(self) -> None:
         if self.measurement.running:

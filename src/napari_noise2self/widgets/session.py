@@ -218,6 +218,8 @@ class Session:
         Description of each device that is there; None until PyTorch is loaded.
     has_z : bool
         Whether the chosen layer can be denoised as a volume.
+    axes, axes_note : str
+        What the axes of the chosen layer mean, and how that is known.
     settings : Settings
     loss, score : Curve
         By epoch; `points` counts the appended points and says when they change.
@@ -231,6 +233,8 @@ class Session:
     outcome: Outcome | None = None
     devices: dict[str, str] | None = None
     has_z: bool = False
+    axes: str = ""
+    axes_note: str = ""
     points: int = 0
 
     def __post_init__(self) -> None:

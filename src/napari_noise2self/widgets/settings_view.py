@@ -7,8 +7,10 @@ from superqt import QCollapsible
 
 from napari_noise2self.widgets.controls import (
     AUTOMATIC,
+    AXES_TIP,
     Choice,
     Epochs,
+    LineOfAxes,
     PerAxisNumber,
     SettingsForm,
     WholeNumber,
@@ -43,6 +45,7 @@ TIPS = {
         "J-invariant predicts every pixel without looking at it; mixed adds the share of the pixel "
         "itself that makes the error smallest. Automatic chooses."
     ),
+    "axes": AXES_TIP,
     "volume": (
         "A stack is denoised slice by slice. As a volume, each slice also learns from the slices "
         "above and below; that takes longer and pays where they show the same structures."
@@ -136,6 +139,8 @@ class SettingsView(SettingsForm):
             ("mixed", "mixed"),
         ]
         self.add_choice(folded, "output", "&Output", Choice(outputs))
+        self.axes = LineOfAxes()
+        self.add_axes(folded, self.axes)
         self.volume = Choice(DEPTHS)
         self.add_choice(folded, "volume", "Denoise &Z", self.volume)
         kind = Choice(PARTITIONS)
