@@ -69,11 +69,16 @@ def layer_data(stack: Stack) -> LayerData:
     looks = {
         "name": stack.name,
         "rgb": rgb,
-        # A letter that stands for "unknown" would say nothing to the user.
-        "axis_labels": [a.lower() if a in LABELS else f"axis {i}" for i, a in enumerate(letters)],
+        # A letter that means nothing, or that nobody told, would be believed if it were a label.
+        "axis_labels": [
+            a.lower() if a in LABELS and (a in "YX" or a not in stack.guessed) else f"axis {i}"
+            for i, a in enumerate(letters)
+        ],
         "scale": [size for size, _ in sizes],
         "units": [_known_unit(unit) for _, unit in sizes],
     }
+    if stack.translate is not None:
+        looks["translate"] = [place or 0.0 for place in stack.translate[: len(letters)]]
     return stack.data, looks, "image"
 
 
