@@ -55,6 +55,34 @@ def sample_nuclei() -> list[LayerData]:
     return _layers(nuclei())
 
 
+def sample_filaments() -> list[LayerData]:
+    """Simulated microtubules in very little light, and their hidden truth."""
+    from napari_noise2self.stacks.samples import filaments
+
+    return _layers(filaments())
+
+
+def sample_mitochondria() -> list[LayerData]:
+    """Simulated mitochondria whose noise is correlated along rows, and their hidden truth."""
+    from napari_noise2self.stacks.samples import mitochondria
+
+    return _layers(mitochondria())
+
+
+def sample_tissue() -> list[LayerData]:
+    """A simulated Z stack of two channels, and its hidden truth."""
+    from napari_noise2self.stacks.samples import tissue
+
+    return _layers(tissue())
+
+
+def sample_vesicles() -> list[LayerData]:
+    """A simulated time series of moving vesicles that bleaches, and its hidden truth."""
+    from napari_noise2self.stacks.samples import vesicles
+
+    return _layers(vesicles())
+
+
 def _layers(sample: Sample) -> list[LayerData]:
     noisy = layer_data(sample.noisy)
     truth = {**noisy[1], "name": f"{sample.noisy.name} truth", "visible": False}
