@@ -151,7 +151,7 @@ if __name__ == "__main__":
             "j_invariant": blind_error(spectrum(length), 0.5),
             "mixed": mixed_error(blind_error(spectrum(length), 0.5), 0.5),
         }
-        for length in np.round(np.geomspace(0.3, 6, 40), 4)
+        for length in np.round(np.geomspace(0.3, 4, 40), 4)
     ]
     seconds = round(time.perf_counter() - began, 1)
     print(f"{seconds} s on {where()}")

@@ -12,7 +12,17 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from common import RESULTS, ROOT, machine, noisy_camera, print_table, write_result
 
-__all__ = ["IMAGES", "PAPER", "decibels", "draw", "keep", "noisy_camera", "print_table", "where"]
+__all__ = [
+    "IMAGES",
+    "PAPER",
+    "decibels",
+    "draw",
+    "keep",
+    "machine",
+    "noisy_camera",
+    "print_table",
+    "where",
+]
 
 PAPER = RESULTS / "paper"
 IMAGES = ROOT / "docs" / "images"
