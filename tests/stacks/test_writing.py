@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import ome_types
 import pytest
 import tifffile
 
 from napari_noise2self import Noise2SelfError
-from napari_noise2self.stacks import writing
+from napari_noise2self.stacks import writing, writing_tiff
 from napari_noise2self.stacks.reading import read
 from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.writing import check_target, write
@@ -177,3 +179,107 @@ def test_a_target_that_cannot_be_is_refused_in_one_sentence(tmp_path, name):
 def test_a_result_of_another_shape_is_refused(tmp_path):
     with pytest.raises(Noise2SelfError, match="shape"):
         write(tmp_path / "a.tif", np.zeros((4, 4)), source())
+
+
+COLOURS = ("#0000ff", "#00ff80")
+RECORD = {"score": 1.5, "partition": {"kind": "grid", "width": [2, 2]}, "note": "<µ> & more"}
+
+
+@pytest.mark.parametrize("ending", [".ome.tif", ".tif"])
+def test_colours_come_back(tmp_path, ending):
+    stack = source("TZCYX", channel_colors=COLOURS)
+    write(tmp_path / f"a{ending}", stack.data, stack)
+    assert read(tmp_path / f"a{ending}").channel_colors == COLOURS
+
+
+def test_ome_has_colours_positions_and_provenance(tmp_path):
+    stack = source("TZCYX", channel_colors=COLOURS, translate=(5.0, 1.0, None, -2.0, 3.5))
+    write(tmp_path / "a.ome.tif", stack.data, stack, provenance=RECORD)
+    with tifffile.TiffFile(tmp_path / "a.ome.tif") as tiff:
+        ome = ome_types.from_xml(tiff.ome_metadata, validate=True)
+    pixels = ome.images[0].pixels
+    assert [channel.color.as_rgb_tuple(alpha=False) for channel in pixels.channels] == [
+        (0, 0, 255),
+        (0, 255, 128),
+    ]
+    last = pixels.planes[-1]
+    assert (last.the_t, last.the_z, last.the_c) == (3, 4, 1)
+    assert (last.position_x, last.position_y) == (3.5, -2.0)
+    assert last.position_z == pytest.approx(1 + 4 * 0.4)
+    assert last.delta_t == pytest.approx(5 + 3 * 2.5)
+    (annotation,) = ome.structured_annotations
+    said = dict(annotation.value)
+    assert annotation.namespace == "napari-noise2self"
+    assert (said["score"], said["note"]) == ("1.5", "<µ> & more")
+    assert json.loads(said["partition"]) == RECORD["partition"]
+    assert said["source"] == "cells"
+    assert ome.creator.startswith("napari-noise2self")
+
+
+def test_imagej_has_colours_and_provenance(tmp_path):
+    stack = source("CYX", channel_colors=COLOURS)
+    write(tmp_path / "a.tif", stack.data, stack, provenance=RECORD)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        assert tiff.is_imagej
+        metadata = tiff.imagej_metadata
+    assert metadata["mode"] == "composite"
+    assert [tuple(table[:, -1]) for table in metadata["LUTs"]] == [(0, 0, 255), (0, 255, 128)]
+    assert "noise2self score = 1.5\n" in metadata["Info"]
+
+
+def test_a_place_is_not_lost_in_a_tif(tmp_path):
+    stack = source("ZYX", translate=(1.0, 2.0, 3.0))
+    write(tmp_path / "a.tif", stack.data, stack)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        plane = ome_types.from_xml(tiff.ome_metadata).images[0].pixels.planes[0]
+    assert (plane.position_z, plane.position_y, plane.position_x) == (1, 2, 3)
+
+
+class Watched:
+    """A lazy array that knows how much of it was read at once, and how often each pixel."""
+
+    def __init__(self, data, chunks):
+        self.data, self.shape, self.dtype, self.chunks = data, data.shape, data.dtype, chunks
+        self.most = self.read = 0
+
+    def __getitem__(self, index):
+        part = self.data[index]
+        self.most, self.read = max(self.most, part.size), self.read + part.size
+        return part
+
+
+@pytest.mark.parametrize("ending", [".ome.tif", ".tif"])
+@pytest.mark.parametrize("axes", ["TZYX", "TZYXS", "XYZT"])
+def test_what_is_lazy_is_read_once_and_never_as_a_whole(tmp_path, axes, ending):
+    stack = source(axes, "uint8")
+    chunks = [3 if letter == "Z" else n for letter, n in zip(axes, stack.shape, strict=True)]
+    chunks[axes.index("T")] = 1
+    lazy = Watched(stack.data, tuple(chunks))
+    write(tmp_path / f"a{ending}", lazy, stack)
+    back = read(tmp_path / f"a{ending}")
+    order = [axes.index(letter) for letter in back.axes]
+    np.testing.assert_array_equal(np.asarray(back.data), stack.data.transpose(order))
+    assert lazy.most <= np.prod(chunks)
+    assert lazy.read == stack.data.size
+
+
+@pytest.mark.parametrize("axes", ["ZYX", "YXS"])
+def test_large_planes_are_written_in_tiles_and_large_files_as_bigtiff(tmp_path, monkeypatch, axes):
+    monkeypatch.setattr(writing_tiff, "_TILED", 2**12)
+    monkeypatch.setattr(writing_tiff, "_TILE", 64)
+    monkeypatch.setattr(writing_tiff, "_BIG", 2**12)
+    shape = (3, 70, 150) if axes == "ZYX" else (70, 150, 3)
+    data = np.random.default_rng(0).integers(0, 255, shape).astype("uint8")
+    lazy = Watched(data, shape)
+    write(tmp_path / "a.ome.tif", lazy, Stack(data, axes))
+    with tifffile.TiffFile(tmp_path / "a.ome.tif") as tiff:
+        assert tiff.is_bigtiff
+        assert tiff.pages[0].is_tiled
+        np.testing.assert_array_equal(tiff.asarray(), data)
+
+
+def test_the_source_itself_is_never_the_target(tmp_path):
+    write(tmp_path / "a.tif", source().data, source())
+    with pytest.raises(Noise2SelfError, match="its source"):
+        check_target(tmp_path / "a.tif", source=tmp_path / "b" / ".." / "a.tif", overwrite=True)
+    check_target(tmp_path / "a.tif", source="https://example.org/a.tif", overwrite=True)
