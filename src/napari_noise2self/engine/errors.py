@@ -13,6 +13,10 @@ class InputError(Noise2SelfError, ValueError):
     """The image, its axes or a setting cannot be used as given."""
 
 
+class OutputError(Noise2SelfError):
+    """The result cannot be written where it was to go."""
+
+
 class DeviceError(Noise2SelfError):
     """The requested device is missing, or PyTorch cannot be loaded."""
 
@@ -27,3 +31,7 @@ class EngineError(Noise2SelfError):
 
 class ModelFileError(Noise2SelfError):
     """A file is not a model of this package, or cannot be read as one."""
+
+
+class DownloadError(Noise2SelfError):
+    """What was asked for could not be fetched from the network."""
