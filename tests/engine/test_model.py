@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import pickle
 
 import dask.array as da
@@ -41,6 +42,25 @@ def test_a_model_of_the_dncnn_keeps_its_running_statistics(noisy, tmp_path):
     np.testing.assert_array_equal(
         loaded.predict(noisy[:32, :32]), denoiser.predict(noisy[:32, :32])
     )
+
+
+def test_a_warm_start_goes_on_from_what_was_learned(trained, noisy, truth):
+    denoiser = Denoiser(TrainingConfig(device="cpu"))
+    with pytest.raises(InputError, match="not been trained"):
+        denoiser.fit(noisy, warm_start=True)
+    denoiser._trained = trained.trained
+    before = copy.deepcopy(trained.trained.network.state_dict())
+    denoiser.config = trained.config.model_copy(update={"epochs": 0.05})
+    denoiser.fit(noisy, warm_start=True)
+    assert denoiser.summary["steps"] <= 5
+    # Whoever else has the network keeps it as it was.
+    for name, value in trained.trained.network.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+    learned = psnr(truth, denoiser.predict(noisy), data_range=255)
+    anew = Denoiser(denoiser.config).fit(noisy)
+    assert learned > psnr(truth, anew.predict(noisy), data_range=255) + 1
+    with pytest.raises(InputError, match="1 channels"):
+        denoiser.fit(np.stack([noisy, noisy]), "CYX", warm_start=True)
 
 
 def test_a_network_of_ones_own_is_trained_saved_and_loaded(noisy, truth, tmp_path):

@@ -10,6 +10,7 @@ self-supervised score.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -30,6 +31,10 @@ AUTO_STEPS = 200
 REFERENCE_PIXELS = 512 * 512
 # How often the score is taken.
 SCORES_PER_RUN = 12
+# Going on from trained weights takes this share of the steps, and of the rate: at the whole rate
+# half of what was learned is lost.
+WARM_STEPS = 0.25
+WARM_RATE = 1 / 3
 # Highest learning rate, for images and for volumes.
 PEAK_RATE = {2: 3e-3, 3: 1e-3}
 # Largest norm of a gradient: what keeps a network without normalisation stable.
@@ -77,6 +82,16 @@ def plan(config: TrainingConfig, pixels: int, sampler: Sampler, device: torch.de
         if device.type != "cpu":
             steps *= 4
     return Plan(steps, targets, pixels)
+
+
+def going_on(length: Plan, config: TrainingConfig, ndim: int) -> tuple[Plan, TrainingConfig]:
+    """How to train a network that has learned before, where nobody says otherwise."""
+    if config.epochs is None:
+        length = dataclasses.replace(length, steps=max(round(length.steps * WARM_STEPS), 1))
+    if config.learning_rate is None and config.recipe == "default":
+        rate = PEAK_RATE[ndim] * WARM_RATE
+        config = config.model_copy(update={"learning_rate": rate})
+    return length, config
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
