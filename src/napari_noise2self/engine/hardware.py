@@ -6,11 +6,12 @@ import contextlib
 import platform
 from collections.abc import Iterator
 
-import psutil
 import torch
 from torch import nn
 
 from napari_noise2self.engine.errors import DeviceError, EngineError, InputError, OutOfMemoryError
+from napari_noise2self.engine.memory import fits_in_memory as fits_in_memory
+from napari_noise2self.engine.memory import memory_budget as memory_budget
 
 
 def select_device(name: str) -> torch.device:
@@ -68,16 +69,6 @@ def fast_dtype(device: torch.device) -> torch.dtype | None:
             if getattr(torch.cpu, name, bool)():
                 return torch.bfloat16
     return None
-
-
-def memory_budget() -> int:
-    """Bytes that work may take: half of the memory that is free now."""
-    return int(psutil.virtual_memory().available) // 2
-
-
-def fits_in_memory(size: int) -> bool:
-    """Whether so many bytes are within the memory budget."""
-    return size <= memory_budget()
 
 
 def release_memory() -> None:
