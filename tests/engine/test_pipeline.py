@@ -312,10 +312,10 @@ def test_a_failure_while_denoising_keeps_what_was_learned_and_done(run, monkeypa
     stack = noise(3, 32, 32)
     whole = preparation.Frame.of.__func__
 
-    def fails_late(cls, image, layout, normalisation, frame):
+    def fails_late(cls, image, layout, normalisation, frame, *rest):
         if frame == 2:
             raise RuntimeError("CUDA error: the device went away")
-        return whole(cls, image, layout, normalisation, frame)
+        return whole(cls, image, layout, normalisation, frame, *rest)
 
     monkeypatch.setattr(preparation.Frame, "of", classmethod(fails_late))
     _, result = run(stack)

@@ -6,6 +6,9 @@ import sys
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from napari_noise2self.engine.errors import InputError, Noise2SelfError, OutOfMemoryError
 
 
 def is_dask(image: Any) -> bool:
@@ -21,3 +24,28 @@ def as_array(image: Any) -> Any:
     if hasattr(image, "shape") and hasattr(image, "dtype") and hasattr(image, "__getitem__"):
         return image
     return np.asarray(image)
+
+
+def read_part(image: Any, index: tuple[int | slice, ...]) -> NDArray[Any]:
+    """A part of an array that may lie in a file, or on another machine.
+
+    Raises
+    ------
+    InputError
+        Whatever went wrong there.
+    OutOfMemoryError
+    """
+    try:
+        return np.asarray(image[index])
+    except Noise2SelfError:
+        raise
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            "The memory was not enough to read a part of the image: close other programs."
+        ) from error
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        raise InputError(
+            f"The image could not be read ({lines[0] if lines else type(error).__name__}): check "
+            f"that its file is still there, and whole."
+        ) from error

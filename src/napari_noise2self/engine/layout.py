@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_noise2self.engine.arrays import read_part
 from napari_noise2self.engine.errors import InputError
 
 CHANNEL_AXES = "CS"
@@ -132,13 +133,20 @@ class Layout:
         """(channels, [Z,] Y, X)."""
         return (self.channels, *self.spatial_shape)
 
-    def index(self, frame: int) -> tuple[int | slice, ...]:
-        """What to index the array with to get one frame, its axes in the array's order."""
+    def index(self, frame: int, region: tuple[slice, ...] | None = None) -> tuple[int | slice, ...]:
+        """What to index the array with to get one frame, its axes in the array's order.
+
+        Parameters
+        ----------
+        frame : int
+        region : tuple of slice, optional
+            The part of the spatial axes; all of it by default.
+        """
         counts = [self.size(letter) for letter in self.frame_axes]
-        numbers = dict(zip(self.frame_axes, np.unravel_index(frame, counts), strict=True))
-        return tuple(
-            int(numbers[letter]) if letter in numbers else slice(None) for letter in self.axes
-        )
+        index: dict[str, int | slice] = dict(zip(self.spatial_axes, region or (), strict=False))
+        numbers = np.unravel_index(frame, counts)
+        index.update((a, int(i)) for a, i in zip(self.frame_axes, numbers, strict=True))
+        return tuple(index.get(letter, slice(None)) for letter in self.axes)
 
     def frame_at(self, position: Sequence[int]) -> int:
         """The frame that the pixel at `position` (one index per axis) belongs to."""
@@ -163,17 +171,22 @@ class Layout:
         -------
         frame : ndarray, shape (channels, [Z,] Y, X), dtype of `array`
         """
-        index: list[int | slice] = list(self.index(frame))
-        if region is not None:
-            for letter, window in zip(self.spatial_axes, region, strict=True):
-                index[self.axes.index(letter)] = window
-        part = np.asarray(array[tuple(index)])
+        return self.arranged(read_part(array, self.index(frame, region)))
+
+    def arranged(self, part: NDArray[Any]) -> NDArray[Any]:
+        """What an array has at `index`, as (channels, [Z,] Y, X)."""
         spatial = part.transpose(self._frame_order())
         return spatial.reshape(self.channels, *spatial.shape[-self.ndim :])
 
-    def write(self, array: NDArray[Any], frame: int, values: NDArray[Any]) -> None:
+    def write(
+        self,
+        array: NDArray[Any],
+        frame: int,
+        values: NDArray[Any],
+        region: tuple[slice, ...] | None = None,
+    ) -> None:
         """Put a frame of shape (channels, [Z,] Y, X) where `read` would find it."""
-        view = array[self.index(frame)].transpose(self._frame_order())
+        view = array[self.index(frame, region)].transpose(self._frame_order())
         view[...] = values.reshape(view.shape)
 
     def _frame_order(self) -> list[int]:

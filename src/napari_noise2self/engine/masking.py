@@ -26,7 +26,9 @@ def masked_input(
     *,
     invalid: Tensor | None = None,
     generator: torch.Generator | None = None,
+    numbers: Tensor | None = None,
     span: tuple[float, float] | None = NORMALISED_SPAN,
+    furthest: Sequence[int] | None = None,
 ) -> Tensor:
     """Hide targets with the blocks around them, and put replacements there.
 
@@ -42,6 +44,8 @@ def masked_input(
         Pixels that are hidden too.
     generator : torch.Generator, optional
         On the device of `x`, for "neighbor" and "uniform".
+    numbers, furthest
+        As for `replace`.
     span : (float, float), optional
         As for `replace`; by default for normalised data.
 
@@ -56,7 +60,17 @@ def masked_input(
     crowded = partition.crowded
     if invalid is not None:
         hidden, crowded = hidden | invalid, True
-    return replace(x, hidden, extents, replacement, crowded=crowded, generator=generator, span=span)
+    return replace(
+        x,
+        hidden,
+        extents,
+        replacement,
+        crowded=crowded,
+        generator=generator,
+        numbers=numbers,
+        span=span,
+        furthest=furthest,
+    )
 
 
 def needs_generator(replacement: Replacement) -> bool:
@@ -72,7 +86,9 @@ def replace(
     *,
     crowded: bool = True,
     generator: torch.Generator | None = None,
+    numbers: Tensor | None = None,
     span: tuple[float, float] | None = None,
+    furthest: Sequence[int] | None = None,
 ) -> Tensor:
     """Replace hidden pixels by what can be said without looking at any of them.
 
@@ -95,9 +111,16 @@ def replace(
     generator : torch.Generator, optional
         On the device of `x`, for "neighbor" and "uniform"; one with the seed
         0 by default.
+    numbers : Tensor, shape and type of `x`, optional
+        Numbers from 0 to below 1 to take instead of those of the generator.
     span : (float, float), optional
         Lowest and highest value of "uniform"; by default those of the visible
         pixels of each image and channel.
+    furthest : sequence of int, optional
+        The sides of the largest block that is looked at where no pixel around
+        is visible, powers of two per spatial axis; no limit by default.  With
+        a limit, a part of `x` that begins and ends at multiples of it is
+        replaced as it is in the whole.
 
     Returns
     -------
@@ -110,25 +133,33 @@ def replace(
     others never wait for the device.
     """
     if replacement == "mean":
-        return replace_with_mean(x, hidden, extents, crowded=crowded)
+        return replace_with_mean(x, hidden, extents, crowded=crowded, furthest=furthest)
     if replacement == "zero":
         return torch.where(hidden, 0.0, x)
-    if generator is None:
-        generator = torch.Generator(x.device).manual_seed(0)
+    if numbers is None and needs_generator(replacement):
+        if generator is None:
+            generator = torch.Generator(x.device).manual_seed(0)
+        numbers = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
     if replacement == "uniform":
-        return _replace_uniformly(x, hidden, generator, span)
+        assert numbers is not None
+        return _replace_uniformly(x, hidden, numbers, span)
     return _replace_from_around(
-        x, hidden, extents, crowded, generator if replacement == "neighbor" else None
+        x, hidden, extents, crowded, numbers if replacement == "neighbor" else None, furthest
     )
 
 
-def reflect_pad(x: Tensor, reach: Sequence[int]) -> Tensor:
-    """Pad the spatial axes by reflection, however short they are."""
-    if all(r < n for r, n in zip(reach, x.shape[2:], strict=True)):
-        return F.pad(x, [r for n in reversed(reach) for r in (n, n)], mode="reflect")
-    for axis, r in enumerate(reach, start=2):
-        n = x.shape[axis]
-        index = torch.arange(-r, n + r, device=x.device)
+def reflect_pad(x: Tensor, reach: Sequence[int], after: Sequence[int] | None = None) -> Tensor:
+    """Pad the spatial axes by reflection, however short they are.
+
+    `reach` pixels on either side of each axis, or only before if others are
+    given for after.
+    """
+    after = reach if after is None else after
+    lines = list(zip(reach, after, x.shape[2:], strict=True))
+    if all(max(line[:2]) < line[2] for line in lines):
+        return F.pad(x, [r for b, a, _ in reversed(lines) for r in (b, a)], mode="reflect")
+    for axis, (b, a, n) in enumerate(lines, start=2):
+        index = torch.arange(-b, n + a, device=x.device)
         x = x.index_select(axis, _reflected(index, n))
     return x
 
@@ -169,13 +200,18 @@ def dilate(targets: Tensor, extents: Sequence[int]) -> Tensor:
 
 
 def replace_with_mean(
-    x: Tensor, hidden: Tensor, extents: Sequence[int], *, crowded: bool = False
+    x: Tensor,
+    hidden: Tensor,
+    extents: Sequence[int],
+    *,
+    crowded: bool = False,
+    furthest: Sequence[int] | None = None,
 ) -> Tensor:
     """Replace hidden pixels by the mean of the visible pixels around them.
 
     Parameters
     ----------
-    x, hidden, extents, crowded
+    x, hidden, extents, crowded, furthest
         As for `replace`.
 
     Returns
@@ -188,11 +224,11 @@ def replace_with_mean(
     weight = _box_sum((~hidden).to(x.dtype), reach)
     mean = _box_sum(seen, reach) / weight.clamp(min=1)
     if crowded:
-        mean = torch.where(weight > 0, mean, _mean_further_away(seen, hidden))
+        mean = torch.where(weight > 0, mean, _mean_further_away(seen, hidden, furthest))
     return torch.where(hidden, mean, x)
 
 
-def _mean_further_away(seen: Tensor, hidden: Tensor) -> Tensor:
+def _mean_further_away(seen: Tensor, hidden: Tensor, furthest: Sequence[int] | None) -> Tensor:
     """For each pixel, the mean of the smallest block of 2, 4, 8... pixels with a visible one.
 
     The blocks of one size lie side by side, so all sizes together cost little
@@ -200,8 +236,15 @@ def _mean_further_away(seen: Tensor, hidden: Tensor) -> Tensor:
     """
     weight = (~hidden).to(seen.dtype)
     levels = [(seen, weight)]
-    while max(levels[-1][1].shape[2:]) > 1:
-        levels.append((_halved(levels[-1][0]), _halved(levels[-1][1])))
+    side = 2
+    while True:
+        kernel = [min(n, 2) for n in levels[-1][1].shape[2:]]
+        if furthest is not None:
+            kernel = [k if side <= most else 1 for k, most in zip(kernel, furthest, strict=True)]
+        if max(kernel) == 1:
+            break
+        levels.append((_halved(levels[-1][0], kernel), _halved(levels[-1][1], kernel)))
+        side *= 2
     mean = torch.zeros_like(levels[-1][0])
     for total, weight in reversed(levels):
         for axis, n in enumerate(total.shape[2:], start=2):
@@ -211,18 +254,16 @@ def _mean_further_away(seen: Tensor, hidden: Tensor) -> Tensor:
     return mean
 
 
-def _halved(x: Tensor) -> Tensor:
-    """Sums over blocks of two pixels along every spatial axis, the last one maybe narrower."""
-    kernel = [min(n, 2) for n in x.shape[2:]]
+def _halved(x: Tensor, kernel: list[int]) -> Tensor:
+    """Sums over blocks of one or two pixels along the axes, the last one maybe narrower."""
     pool = F.avg_pool3d if len(kernel) == 3 else F.avg_pool2d
     halved: Tensor = pool(x, kernel, stride=kernel, ceil_mode=True, divisor_override=1)
     return halved
 
 
 def _replace_uniformly(
-    x: Tensor, hidden: Tensor, generator: torch.Generator, span: tuple[float, float] | None
+    x: Tensor, hidden: Tensor, numbers: Tensor, span: tuple[float, float] | None
 ) -> Tensor:
-    numbers = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
     if span is not None:
         low, high = span
         return torch.where(hidden, low + (high - low) * numbers, x)
@@ -239,22 +280,24 @@ def _replace_from_around(
     hidden: Tensor,
     extents: Sequence[int],
     crowded: bool,
-    generator: torch.Generator | None,
+    numbers: Tensor | None,
+    furthest: Sequence[int] | None,
 ) -> Tensor:
-    """Replace hidden pixels by the median of those around, or with a generator by one of them."""
+    """Replace hidden pixels by the median of those around, or by one of them by chance."""
     hidden = hidden.expand_as(x)
     result = x.clone()
     flat = result.view(-1)
     further = None
     if crowded:
-        further = _mean_further_away(torch.where(hidden, 0.0, x), hidden).view(-1)
+        further = _mean_further_away(torch.where(hidden, 0.0, x), hidden, furthest).view(-1)
     for where, values, visible in _around(x, hidden, [extent // 2 + 1 for extent in extents]):
-        if generator is None:
+        if numbers is None:
             chosen = _median(values, visible)
         else:
-            # The largest of random keys: which one it is depends on no value.
-            keys = torch.rand(values.shape, generator=generator, device=x.device)
-            place = keys.masked_fill(~visible, -1).argmax(1, keepdim=True)
+            # Which one it is depends on no value.
+            count = visible.sum(1)
+            rank = (numbers.reshape(-1)[where] * count).long().minimum(count - 1)
+            place = (visible.cumsum(1) > rank[:, None]).to(torch.uint8).argmax(1, keepdim=True)
             chosen = values.gather(1, place)[:, 0]
         otherwise = torch.zeros_like(chosen) if further is None else further[where]
         flat[where] = torch.where(visible.any(1), chosen, otherwise)

@@ -7,7 +7,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -33,16 +33,18 @@ from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.model_file import load_trained, save_trained
 from napari_noise2self.engine.noise import estimate_noise
 from napari_noise2self.engine.partition import Partition
-from napari_noise2self.engine.prediction import predict_frames
+from napari_noise2self.engine.prediction import Method, predict_frames
 from napari_noise2self.engine.preparation import (
     Frame,
     check_image,
+    HotRule,
     prepare,
+    hot_samples,
 )
 from napari_noise2self.engine.preview import Preview
 from napari_noise2self.engine.sampling import Sampler
 from napari_noise2self.engine.scoring import HeldOut, Score
-from napari_noise2self.engine.streaming import Sink, stream
+from napari_noise2self.engine.streaming import Sink, predict_lazily, stream
 from napari_noise2self.engine.sure import Risk
 from napari_noise2self.engine.targets import (
     chosen_objective,
@@ -360,26 +362,12 @@ class Denoiser:
         Returns
         -------
         denoised : ndarray of float32, shape of `image`
-            A dask array, computed frame by frame, if `image` is one.
+            A dask array, computed frame by frame or in parts of frames, if
+            `image` is one.
         """
         array = as_array(image)
         if is_dask(array):
-            layout = Layout.of(array.shape, axes, self.config.volume)
-            self._check(array, layout)
-            chunks = {
-                axis: 1 if letter in layout.frame_axes else -1
-                for axis, letter in enumerate(layout.axes)
-            }
-
-            averaging = self._averaging(layout)
-
-            def predict_block(block: NDArray[Any]) -> NDArray[np.float32]:
-                part = Layout.of(block.shape, layout.axes, layout.volume)
-                return exhaust(self._predict(block, part, output, averaging, Control(), None))[0]
-
-            return array.rechunk(chunks).map_blocks(
-                predict_block, dtype=np.float32, meta=np.empty((0,) * array.ndim, np.float32)
-            )
+            return self._predict_lazily(array, axes, output)
         return exhaust(self.predict_events(array, axes, output), progress)[0]
 
     def predict_events(
@@ -415,11 +403,9 @@ class Denoiser:
         """
         image = as_array(image)
         layout = Layout.of(image.shape, axes, self.config.volume)
-        return (
-            yield from self._predict(
-                image, layout, output, self._averaging(layout), control or Control(), out
-            )
-        )
+        with engine_errors():
+            method = self._method(image, layout, output)
+            return (yield from predict_frames(method, image, layout, control or Control(), out))
 
     def predict_stream(
         self,
@@ -456,19 +442,9 @@ class Denoiser:
         """
         image = as_array(image)
         layout = Layout.of(image.shape, axes, self.config.volume)
-        trained = self._check(image, layout)
-        kind = self._usable_output(trained, output)
         with engine_errors():
-            predictor = trained.predictor(self._averaging(layout))
-
-            def apply(frame: Frame) -> Iterator[float | NDArray[np.float32]]:
-                return trained.output(kind, predictor, frame)
-
-            return (
-                yield from stream(
-                    apply, image, layout, trained.normalisation, sink, control or Control()
-                )
-            )
+            method = self._method(image, layout, output)
+            return (yield from stream(method, image, layout, sink, control or Control()))
 
     def _averaging(self, layout: Layout) -> int:
         """How many flips and rotations to average over: most of the gain comes from two."""
@@ -477,26 +453,21 @@ class Denoiser:
         pixels = layout.frames * math.prod(layout.spatial_shape)
         return 8 if pixels <= FULL_AVERAGING_PIXELS else 2
 
-    def _predict(
-        self,
-        image: Any,
-        layout: Layout,
-        output: Output,
-        averaging: int,
-        control: Control,
-        out: NDArray[np.float32] | None,
-    ) -> Generator[PredictionEvent, None, tuple[NDArray[np.float32], bool]]:
+    def _method(self, image: Any, layout: Layout, output: Output) -> Method:
+        """What is done to the frames of an image, whole or in parts."""
         trained = self._check(image, layout)
         kind = self._usable_output(trained, output)
-        with engine_errors():
-            predictor = trained.predictor(averaging)
+        return trained.method(kind, layout.spatial_shape, self._averaging(layout))
 
-            def apply(frame: Frame) -> Iterator[float | NDArray[np.float32]]:
-                return trained.output(kind, predictor, frame)
+    def _predict_lazily(self, image: Any, axes: str | None, output: Output) -> Any:
+        """A dask array of the result, whose blocks are frames or, of large ones, parts."""
+        from dask.delayed import delayed
 
-            return (
-                yield from predict_frames(apply, image, layout, trained.normalisation, control, out)
-            )
+        layout = Layout.of(image.shape, axes, self.config.volume)
+        method = self._method(image, layout, output)
+        parts = [layout.arranged(image[layout.index(*place)]) for place in hot_samples(layout)]
+        rule = delayed(HotRule.from_parts)(parts)
+        return predict_lazily(method, image, layout, rule)
 
     def resolved_output(self, output: Output = "auto") -> str:
         """The output that "auto" stands for with this denoiser's partition."""
@@ -598,13 +569,14 @@ class Denoiser:
 
     def _held_out(self, trained: Trained, image: Any, layout: Layout) -> list[HeldOut]:
         frames = (
-            Frame.of(image, layout, trained.normalisation, number)
+            Frame.of(image, layout, trained.normalisation, number, rule)
             for number in range(layout.frames)
         )
         pieces = ((frame.values, frame.valid, None) for frame in frames)
         return trained.held_out_positions(pieces, self._averaging(layout))
 
     def _usable_output(self, trained: Trained, output: Output) -> str:
+        rule = HotRule.of(image, layout)
         kind = self.resolved_output(output)
         if kind == "mixed" and trained.mixing is None:
             raise InputError(

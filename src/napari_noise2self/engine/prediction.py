@@ -1,16 +1,17 @@
 """Applying a network: in tiles, single pass or J-invariant, averaged over flips.
 
-The frame is padded by reflection and the padded frame is what the network is
-applied to, whole or in tiles.  A tile is read with a halo that covers all the
-network can see, and starts at a multiple of the network's own stride, so that
-the tiled result equals the whole one.
+A frame is continued by reflection until its sides are multiples of the
+network's own stride, so that flips keep the phase of its pooling.  A window of
+it begins at such a multiple and is read with a margin that covers all the
+network can see; so it is predicted by itself as it is in the whole frame, and
+the same holds for the tiles that a window is predicted in.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,24 +22,36 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_noise2self.engine.config import Replacement
+from napari_noise2self.engine.coordinates import coordinates, hashed
 from napari_noise2self.engine.errors import OutOfMemoryError
 from napari_noise2self.engine.events import INTERVAL, Control, PredictionEvent
-from napari_noise2self.engine.hardware import is_out_of_memory
+from napari_noise2self.engine.hardware import (
+    fits_in_memory,
+    is_out_of_memory,
+    memory_budget,
+    release_memory,
+)
 from napari_noise2self.engine.layout import Layout
-from napari_noise2self.engine.masking import masked_input, reflect_pad
-from napari_noise2self.engine.networks import pad_to_multiple
+from napari_noise2self.engine.masking import masked_input, needs_generator, reflect_pad
 from napari_noise2self.engine.partition import Partition
-from napari_noise2self.engine.preparation import Frame, Normalisation
+from napari_noise2self.engine.preparation import Frame, HotRule, Normalisation
+from napari_noise2self.engine.windows import BAD_REACH, Box, Place, Reach, parted, sides
 
-# Reflected pixels around a frame: the network has seen crops end without them.
+# Reflected pixels around a frame, at least: the network has seen crops end without them.
 PADDING = 16
-# Pixels of a tile without its halo: more would not be faster, only larger.
+# Pixels of a tile without its margin.  On a CPU the features of more would no longer lie
+# together in its caches; in a volume the margins of fewer would cost more than that.
 TILE_PIXELS = 2**20
+TILE_PIXELS_ON_CPU = {2: 2**18, 3: 2**20}
 MIN_TILE = 64
-# Slices of a tile of a volume.
-MAX_DEPTH = 64
+# Pixels, counted per channel, that are prepared for the network at once.
+WINDOW_PIXELS = 2**22
+# What they take in memory beside the image and the result, in bytes.
+BYTES_PER_PIXEL = 40
 # The sides of what a network is applied to that does not tell its own `multiple`.
 STRANGER_MULTIPLE = 16
+# The largest blocks that a replacement is taken from where all around is hidden, at least.
+FURTHEST = (4, 32, 32)
 
 # The symmetries of the square: whether to exchange Y and X, and which axes to flip.
 Symmetry = tuple[bool, tuple[int, ...]]
@@ -47,11 +60,11 @@ IDENTITY: Symmetry = (False, ())
 
 @dataclass(frozen=True)
 class Piece:
-    """One tile of a padded frame."""
+    """One tile of a padded window."""
 
-    read: tuple[slice, ...]  # from the padded frame
-    keep: tuple[slice, ...]  # of what was read
-    write: tuple[slice, ...]  # into the padded frame
+    read: Box  # from the padded window
+    keep: Box  # of what was read
+    goal: Box  # in the padded window
 
 
 def symmetries(count: int, turn: bool) -> list[Symmetry]:
@@ -80,35 +93,66 @@ def _restore(x: Tensor, symmetry: Symmetry) -> Tensor:
     return x.transpose(-1, -2) if turned else x
 
 
-def _pieces(shape: Sequence[int], network: nn.Module, tile: Sequence[int]) -> Iterator[Piece]:
-    """Tiles of a padded frame; the whole frame for a network that cannot be tiled."""
-    halo: tuple[int, ...] | None = getattr(network, "halo", None)
-    multiple: tuple[int, ...] | None = getattr(network, "multiple", None)
-    if halo is None or multiple is None:
+@dataclass(frozen=True)
+class Geometry:
+    """What a network tells about its reach, the same along Y and X where they are exchanged.
+
+    Attributes
+    ----------
+    multiple : tuple of int
+        Sides of what it is applied to are multiples of it.
+    halo : tuple of int or None
+        How far it looks; None if it has to see whole frames.
+    """
+
+    multiple: tuple[int, ...]
+    halo: tuple[int, ...] | None
+
+    @classmethod
+    def of(cls, network: nn.Module, frame: Sequence[int], turned: bool) -> Geometry:
+        """That of a network applied to frames of a spatial shape, some of them turned."""
+        halo: tuple[int, ...] | None = getattr(network, "halo", None)
+        multiple: tuple[int, ...] | None = getattr(network, "multiple", None)
+        if multiple is None:
+            halo, m = None, STRANGER_MULTIPLE
+            multiple = (*(m if n >= m else 1 for n in frame[:-2]), m, m)
+        if turned:
+            multiple = (*multiple[:-2], *[math.lcm(*multiple[-2:])] * 2)
+            halo = halo and (*halo[:-2], *[max(halo[-2:])] * 2)
+        return cls(multiple, halo)
+
+    def padding(self, place: Place) -> tuple[list[int], list[int]]:
+        """Reflected pixels before and after a window, per axis."""
+        before, after = [], []
+        for axis, (part, n, m) in enumerate(
+            zip(place.read, place.frame, self.multiple, strict=True)
+        ):
+            # Z is not continued but for the multiple: stacks are thin.
+            least = 0 if len(place.frame) == 3 and axis == 0 else PADDING
+            first = -(-least // m) * m
+            before.append(first if part.start == 0 else 0)
+            after.append(least + -(first + n + least) % m if part.stop == n else 0)
+        return before, after
+
+    def pieces(self, goal: Box, shape: Sequence[int], pixels: int) -> list[Piece]:
+        """The tiles that make up a part of a padded window of a spatial shape."""
         whole = tuple(slice(0, n) for n in shape)
-        yield Piece(whole, whole, whole)
-        return
-    lines = []
-    for n, h, m, t in zip(shape, halo, multiple, tile, strict=True):
-        size = max(t // m, 1) * m
-        margin = -(-h // m) * m
-        line = []
-        for start in range(0, n, size):
-            stop = min(start + size, n)
-            first, last = max(start - margin, 0), min(stop + margin, n)
-            line.append(
-                (slice(first, last), slice(start - first, stop - first), slice(start, stop))
-            )
-        lines.append(line)
-    for combination in itertools.product(*lines):
-        read, keep, write = zip(*combination, strict=True)
-        yield Piece(read, keep, write)
+        if self.halo is None:
+            return [Piece(whole, goal, goal)]
+        extent = [part.stop - part.start for part in goal]
+        result = []
+        for part in parted(goal, sides(extent, self.halo, pixels), self.multiple):
+            place = Place.around(part, shape, Reach(self.halo, self.multiple))
+            result.append(Piece(place.read, place.keep, part))
+        return result
 
 
-def _tile_shape(ndim: int, shape: Sequence[int], pixels: int) -> list[int]:
-    depth = [min(shape[0], MAX_DEPTH)] if ndim == 3 else []
-    side = max(round((pixels / math.prod(depth)) ** 0.5), 1)
-    return [*depth, side, side]
+def furthest(extents: Sequence[int]) -> tuple[int, ...]:
+    """The largest blocks that a replacement is taken from: powers of two, a few extents wide."""
+    return tuple(
+        max(least, 2 ** math.ceil(math.log2(4 * extent))) if extent > 1 else least
+        for least, extent in zip(FURTHEST[-len(extents) :], extents, strict=True)
+    )
 
 
 class Predictor:
@@ -139,7 +183,7 @@ class Predictor:
         turn: bool = True,
         averaging: int = 1,
         dtype: torch.dtype | None = None,
-        tile_pixels: int = TILE_PIXELS,
+        tile_pixels: int | None = None,
         replacement: Replacement = "mean",
     ) -> None:
         self.network = network
@@ -150,23 +194,66 @@ class Predictor:
         self.tile_pixels = tile_pixels
         self.replacement = replacement
 
-    def single_pass(self, frame: NDArray[np.float32]) -> Iterator[float | NDArray[np.float32]]:
+    def geometry(self, frame: Sequence[int]) -> Geometry:
+        """The geometry of the network on frames of a spatial shape."""
+        turned = any(turned for turned, _ in self.symmetries)
+        return Geometry.of(self.network, frame, turned)
+
+    def reach(self, frame: Sequence[int], masked: bool) -> Reach | None:
+        """How far a prediction looks in frames of a spatial shape.
+
+        Parameters
+        ----------
+        frame : sequence of int
+        masked : bool
+            Whether pixels are hidden, so that others take their place.
+
+        Returns
+        -------
+        reach : Reach or None
+            None if the network has to see whole frames.
+        """
+        geometry = self.geometry(frame)
+        if geometry.halo is None:
+            return None
+        margin, step = [], []
+        extents = self.partition.extents(len(frame))
+        lines = zip(geometry.halo, geometry.multiple, extents, furthest(extents), strict=True)
+        for halo, multiple, extent, block in lines:
+            look = halo + BAD_REACH
+            if masked:
+                look += extent + 1 + block
+            # What is reflected at the end of a frame has to be in the window, too.
+            margin.append(max(look, PADDING + multiple))
+            step.append(math.lcm(multiple, block) if masked else multiple)
+        return Reach(tuple(margin), tuple(step))
+
+    def single_pass(
+        self, frame: NDArray[np.float32], place: Place | None = None
+    ) -> Iterator[float | NDArray[np.float32]]:
         """Apply the network to the frame as it is.
 
         Parameters
         ----------
         frame : ndarray of float32, shape (channels, [Z,] Y, X)
             Normalised.
+        place : Place, optional
+            Where `frame` lies, if it is a window of a larger frame: at least
+            `reach` around what is to be predicted.
 
         Yields
         ------
         fraction or result : float or ndarray
             The share of the work done after each piece; last, the result.
         """
-        yield from self._run(frame, [(None, symmetry) for symmetry in self.symmetries])
+        passes = [(None, symmetry) for symmetry in self.symmetries]
+        yield from self._run(frame, passes, place=place)
 
     def j_invariant(
-        self, frame: NDArray[np.float32], valid: NDArray[np.bool_] | None = None
+        self,
+        frame: NDArray[np.float32],
+        valid: NDArray[np.bool_] | None = None,
+        place: Place | None = None,
     ) -> Iterator[float | NDArray[np.float32]]:
         """Predict each subset of the partition from the others (eq. 3 of the paper).
 
@@ -176,6 +263,8 @@ class Predictor:
         valid : ndarray of bool, same shape, optional
             False where a value was made up from its neighbours: it is hidden
             always, because it would tell of them.
+        place : Place, optional
+            As for `single_pass`.
 
         Yields
         ------
@@ -183,7 +272,8 @@ class Predictor:
             As `single_pass`.
         """
         subsets = range(self.partition.subset_count(frame.ndim - 1))
-        yield from self._run(frame, [p for k in subsets for p in self._passes(k)], valid)
+        passes = [p for k in subsets for p in self._passes(k)]
+        yield from self._run(frame, passes, valid, place)
 
     def subset(
         self,
@@ -196,7 +286,7 @@ class Predictor:
 
         `origin` is where the frame starts in the coordinates of the partition.
         """
-        *_, result = self._run(frame, self._passes(subset), valid, origin)
+        *_, result = self._run(frame, self._passes(subset), valid, origin=origin)
         assert isinstance(result, np.ndarray)
         return result
 
@@ -209,82 +299,111 @@ class Predictor:
         frame: NDArray[np.float32],
         passes: Sequence[tuple[int | None, Symmetry]],
         valid: NDArray[np.bool_] | None = None,
+        place: Place | None = None,
         origin: Sequence[int] | None = None,
     ) -> Iterator[float | NDArray[np.float32]]:
-        ndim = frame.ndim - 1
         shape = frame.shape[1:]
+        place = place or Place.whole(shape)
+        geometry = self.geometry(place.frame)
         x = torch.from_numpy(np.ascontiguousarray(frame)).to(self.device)[None]
-        labels = None
+        labels = invalid = None
         if passes[0][0] is not None:
-            labels = torch.from_numpy(self.partition.labels(shape, origin)).to(self.device)
-        invalid = None
-        if valid is not None and not valid.all():
-            invalid = torch.from_numpy(~valid).to(self.device)[None]
-        total = torch.zeros_like(x)
-        weight = torch.zeros((), device=self.device)
-        if labels is not None:
-            weight = torch.zeros_like(x)
-        padding = [0 if ndim == 3 and axis == 0 else PADDING for axis in range(ndim)]
-        inner = _spatial(slice(p, p + n) for p, n in zip(padding, shape, strict=True))
-        pixels = self.tile_pixels
+            first = place.origin if origin is None else origin
+            labels = torch.from_numpy(self.partition.labels(shape, first)).to(self.device)
+            if valid is not None and not valid.all():
+                invalid = torch.from_numpy(~valid).to(self.device)[None]
+        before, after = geometry.padding(place)
+        goal = tuple(
+            slice(part.start + b, part.stop + b) for part, b in zip(place.keep, before, strict=True)
+        )
+        kept = [part.stop - part.start for part in goal]
+        total = x.new_zeros((1, len(frame), *kept))
+        weight = x.new_zeros((1, 1, *kept)) if labels is not None else None
+        padded = aim = None
+        hidden: int | None = None
         for number, (subset, symmetry) in enumerate(passes):
-            if subset is None or labels is None:
-                padded = _transform(reflect_pad(x, padding), symmetry)
-            else:
-                goal = (labels == subset)[None, None]
-                # The same for every frame and in every process, so that results agree.
-                generator = torch.Generator(self.device).manual_seed(number)
+            if labels is None or subset is None:
+                padded = reflect_pad(x, before, after) if padded is None else padded
+            elif padded is None or subset != hidden or needs_generator(self.replacement):
+                targets = (labels == subset)[None, None]
+                aim, hidden = targets[_spatial(place.keep)], subset
+                # The same for every window and in every process, so that results agree.
+                numbers = self._numbers(x, number, place.origin)
                 masked = masked_input(
                     x,
-                    goal,
+                    targets,
                     self.partition,
                     self.replacement,
                     invalid=invalid,
-                    generator=generator,
+                    numbers=numbers,
+                    furthest=furthest(self.partition.extents(len(shape))),
                 )
-                padded = _transform(reflect_pad(masked, padding), symmetry)
-            out = torch.empty_like(padded)
+                padded = reflect_pad(masked, before, after)
             done = 0
-            while True:
-                tile = _tile_shape(ndim, padded.shape[2:], pixels)
-                pieces = list(_pieces(padded.shape[2:], self.network, tile))
-                try:
-                    for place, piece in enumerate(pieces):
-                        self._apply(padded, out, piece)
-                        done = place + 1
-                        yield (number + done / len(pieces)) / len(passes)
-                    break
-                except RuntimeError as error:
-                    if not is_out_of_memory(error):
-                        raise
-                    if (len(pieces) > 1 and pixels <= MIN_TILE**2) or _whole(self.network):
-                        raise OutOfMemoryError(
-                            f"The {self.device.type} ran out of memory on an image of "
-                            f"{'×'.join(map(str, shape))} pixels even in the smallest tiles: close "
-                            f"other programs, or use the device 'cpu'."
-                        ) from error
-                    pixels = min(pixels, math.prod(padded.shape[-2:])) // 2
-            result = _restore(out, symmetry)[inner]
-            if subset is None or labels is None:
-                total += result
-                weight += 1
-            else:
-                total += torch.where(goal, result, 0.0)
-                weight += goal
-        yield (total / weight.clamp(min=1))[0].cpu().numpy()
+            for piece, result in self._tiles(padded, geometry, goal, symmetry, place):
+                here = _spatial(
+                    slice(part.start - g.start, part.stop - g.start)
+                    for part, g in zip(piece.goal, goal, strict=True)
+                )
+                total[here] += result if aim is None else torch.where(aim[here], result, 0.0)
+                done += math.prod(part.stop - part.start for part in piece.goal)
+                yield (number + done / math.prod(kept)) / len(passes)
+            if weight is not None and aim is not None:
+                weight += aim
+        count = len(passes) if weight is None else weight.clamp(min=1)
+        yield (total / count)[0].cpu().numpy()
+
+    def _numbers(self, x: Tensor, number: int, origin: Sequence[int]) -> Tensor | None:
+        """Random numbers for a replacement by chance, by the place of each pixel in its frame."""
+        if not needs_generator(self.replacement):
+            return None
+        lines = coordinates(x.shape[2:], origin)
+        below = 2**24
+        drawn = [hashed(lines, number, channel, below) for channel in range(x.shape[1])]
+        return torch.from_numpy(np.stack(drawn)).to(self.device)[None].to(x.dtype) / below
+
+    def _tiles(
+        self, padded: Tensor, geometry: Geometry, goal: Box, symmetry: Symmetry, place: Place
+    ) -> Iterator[tuple[Piece, Tensor]]:
+        """The prediction of a part of a padded window, tile by tile, of smaller ones if need be."""
+        ndim = len(goal)
+        if self.tile_pixels is None:
+            on_cpu = self.device.type == "cpu"
+            self.tile_pixels = TILE_PIXELS_ON_CPU[ndim] if on_cpu else TILE_PIXELS
+        pending = deque(geometry.pieces(goal, padded.shape[2:], self.tile_pixels))
+        while pending:
+            piece = pending.popleft()
+            try:
+                result = self._apply(padded, piece, symmetry)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                size = math.prod(part.stop - part.start for part in piece.goal)
+                if size <= MIN_TILE**2 or geometry.halo is None:
+                    raise OutOfMemoryError(
+                        f"The {self.device.type} ran out of memory on an image of "
+                        f"{'×'.join(map(str, place.frame))} pixels even in the smallest tiles: "
+                        f"close other programs, or use the device 'cpu'."
+                    ) from error
+                self.tile_pixels = min(self.tile_pixels, size) // 2
+                smaller = geometry.pieces(piece.goal, padded.shape[2:], self.tile_pixels)
+                pending.extendleft(reversed(smaller))
+                result = None
+            if result is None:
+                # Outside of the handler, whose error holds what was allocated.
+                release_memory()
+                continue
+            yield piece, result
 
     @torch.inference_mode()
-    def _apply(self, padded: Tensor, out: Tensor, piece: Piece) -> None:
-        part = padded[_spatial(piece.read)].contiguous(
+    def _apply(self, padded: Tensor, piece: Piece, symmetry: Symmetry) -> Tensor:
+        part = _transform(padded[_spatial(piece.read)], symmetry).contiguous(
             memory_format=torch.channels_last if padded.ndim == 4 else torch.contiguous_format
         )
-        multiple = getattr(self.network, "multiple", None)
-        if multiple is None:
-            multiple = [STRANGER_MULTIPLE if n >= STRANGER_MULTIPLE else 1 for n in part.shape[2:]]
-        padded_part = pad_to_multiple(part, multiple)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            result = self.network(padded_part)
-        out[_spatial(piece.write)] = result.float()[_spatial(piece.keep)]
+            result = self.network(part)
+        restored: Tensor = _restore(result.float(), symmetry)[_spatial(piece.keep)]
+        return restored
 
 
 def _spatial(parts: Iterable[slice]) -> tuple[Any, ...]:
@@ -292,15 +411,126 @@ def _spatial(parts: Iterable[slice]) -> tuple[Any, ...]:
     return (..., *parts)
 
 
-def _whole(network: nn.Module) -> bool:
-    return getattr(network, "halo", None) is None or getattr(network, "multiple", None) is None
+@dataclass
+class Progress:
+    """How much of a prediction is done, told at most every `INTERVAL`.
+
+    Attributes
+    ----------
+    total, ready : float
+        Work there is in all, in any unit, and of that was there before.
+    """
+
+    total: float
+    ready: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.done = self.ready
+        self._began = self._last = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether the last event is long enough ago."""
+        return time.monotonic() - self._last >= INTERVAL
+
+    def event(self, part: float = 0.0, frame: int | None = None) -> PredictionEvent:
+        """What is done by now, and a part of what is under way."""
+        self._last = time.monotonic()
+        seconds = self._last - self._began
+        done = self.done + part
+        own = done - self.ready
+        left = seconds * (self.total - done) / own if own > 0 else math.nan
+        return PredictionEvent(min(done / self.total, 1.0), seconds, left, frame)
+
+
+def watched(
+    parts: Iterator[float | NDArray[np.float32]],
+    work: float,
+    progress: Progress,
+    control: Control,
+) -> Generator[PredictionEvent, None, NDArray[np.float32] | None]:
+    """Run what `Predictor.single_pass` yields, and tell how far it is.
+
+    Parameters
+    ----------
+    parts : iterator
+    work : float
+        Its share of the work of `progress`.
+    progress : Progress
+    control : Control
+
+    Yields
+    ------
+    event : PredictionEvent
+
+    Returns
+    -------
+    result : ndarray of float32 or None
+        None if it was stopped before.
+    """
+    fraction = 0.0
+    for part in parts:
+        while control.paused:
+            control.wait_while_paused(INTERVAL)
+            yield progress.event(work * fraction)
+        if control.stopped:
+            return None
+        if isinstance(part, np.ndarray):
+            progress.done += work
+            return part
+        fraction = part
+        if progress.due:
+            yield progress.event(work * fraction)
+    return None
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is done to every frame of a stack.
+
+    Attributes
+    ----------
+    apply : callable
+        Turns a `Frame` into what `Predictor.single_pass` yields.
+    normalisation : Normalisation
+    reach : Reach or None
+        How far `apply` looks; None if it needs whole frames.
+    """
+
+    apply: Callable[[Frame], Iterator[float | NDArray[np.float32]]]
+    normalisation: Normalisation
+    reach: Reach | None
+
+    def windows(self, box: Box, layout: Layout) -> list[Place]:
+        """The windows that a part of each frame is predicted in.
+
+        Raises
+        ------
+        OutOfMemoryError
+            If the whole frame has to be one, and is too large for that.
+        """
+        frame = layout.spatial_shape
+        if self.reach is None:
+            size = math.prod(layout.frame_shape) * BYTES_PER_PIXEL
+            if not fits_in_memory(size):
+                raise OutOfMemoryError(
+                    f"The network has to see whole frames, and one of "
+                    f"{'×'.join(map(str, frame))} pixels takes about {size / 2**30:.1f} GB where "
+                    f"{memory_budget() / 2**30:.1f} GB may be used: crop the image, or use the "
+                    f"network 'unet'."
+                )
+            return [Place.around(box, frame, None)]
+        extent = [part.stop - part.start for part in box]
+        most = sides(extent, self.reach.margin, max(WINDOW_PIXELS // layout.channels, 1))
+        return [
+            Place.around(part, frame, self.reach) for part in parted(box, most, self.reach.step)
+        ]
 
 
 def predict_frames(
-    apply: Callable[[Frame], Iterator[float | NDArray[np.float32]]],
+    method: Method,
     image: Any,
     layout: Layout,
-    normalisation: Normalisation,
     control: Control,
     out: NDArray[np.float32] | None = None,
 ) -> Generator[PredictionEvent, None, tuple[NDArray[np.float32], bool]]:
@@ -308,11 +538,9 @@ def predict_frames(
 
     Parameters
     ----------
-    apply : callable
-        Turns a `Frame` into what `Predictor.single_pass` yields.
+    method : Method
     image : array of the shape of `layout`
     layout : Layout
-    normalisation : Normalisation
     control : Control
     out : ndarray of float32, optional
         Where the frames go; by default a new array, NaN where nothing has
@@ -330,33 +558,19 @@ def predict_frames(
     """
     if out is None:
         out = np.full(layout.shape, np.nan, np.float32)
-    began = last = time.monotonic()
+    progress = Progress(layout.frames * math.prod(layout.spatial_shape))
     # At once, so that who listens knows which phase a stop would end.
-    yield _prediction_event(began, 0.0)
+    yield progress.event()
+    places = method.windows(Place.whole(layout.spatial_shape).read, layout)
+    rule = HotRule.of(image, layout, control)
     # The frame in view first.
     order = sorted(range(layout.frames), key=lambda frame: frame != control.preview_frame)
-    for number, frame in enumerate(order):
-        source = Frame.of(image, layout, normalisation, frame)
-        fraction = 0.0
-        for part in apply(source):
-            while control.paused:
-                control.wait_while_paused(INTERVAL)
-                yield _prediction_event(began, (number + fraction) / len(order))
-            if control.stopped:
+    for number in order:
+        for place in places:
+            frame = Frame.of(image, layout, method.normalisation, number, rule, place)
+            result = yield from watched(method.apply(frame), place.pixels, progress, control)
+            if result is None:
                 return out, False
-            if isinstance(part, np.ndarray):
-                layout.write(out, frame, source.restore(part))
-                yield _prediction_event(began, (number + 1) / len(order), frame)
-                last = time.monotonic()
-                continue
-            fraction = part
-            if time.monotonic() - last >= INTERVAL:
-                yield _prediction_event(began, (number + fraction) / len(order))
-                last = time.monotonic()
+            layout.write(out, number, frame.restore(result), place.box)
+        yield progress.event(frame=number)
     return out, True
-
-
-def _prediction_event(began: float, fraction: float, frame: int | None = None) -> PredictionEvent:
-    seconds = time.monotonic() - began
-    left = seconds * (1 - fraction) / fraction if fraction else math.nan
-    return PredictionEvent(fraction, seconds, left, frame)

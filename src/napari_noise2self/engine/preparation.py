@@ -9,22 +9,27 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.events import Control
 from napari_noise2self.engine.layout import Layout
+from napari_noise2self.engine.windows import Place, shifted
 
 # More than training ever draws on a CPU, and 256 MB as float32.
 MAX_TRAINING_PIXELS = 2**26
 # Shapes of the blocks that stand for data larger than that.
 BLOCK_SHAPES = {2: (1024, 1024), 3: (32, 256, 256)}
+# The blocks that tell what counts as hot: few enough to be read from a slow store.
+HOT_PIXELS = 2**22
+HOT_SHAPES = {2: (256, 256), 3: (16, 64, 64)}
+# So many values are looked at together.
+MOST_SAMPLED = 2**18
 # Y and X must hold a few periods of a grid.
 MIN_SIDE = 16
 
@@ -42,13 +47,24 @@ class Normalisation:
     offset: tuple[float, ...]
     scale: tuple[float, ...]
 
-    def apply(self, frame: NDArray[Any]) -> NDArray[np.float32]:
-        """Normalise a frame of shape (channels, [Z,] Y, X)."""
+    def apply(
+        self, frame: NDArray[Any], bad: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
+        """Normalise a frame of shape (channels, [Z,] Y, X).
+
+        Where it is `bad`, the mean of the good pixels around is put, or that
+        of the stack where there is none.
+        """
         result = np.empty(frame.shape, np.float32)
-        for plane, out, offset, scale in zip(frame, result, self.offset, self.scale, strict=True):
-            # In double precision: a large offset would eat the digits of float32.
-            np.subtract(plane, offset, out=out, dtype=np.float64, casting="unsafe")
-            out /= scale
+        with np.errstate(over="ignore"):  # of bad pixels: others were refused
+            for plane, out, offset, scale in zip(
+                frame, result, self.offset, self.scale, strict=True
+            ):
+                # In double precision: a large offset would eat the digits of float32.
+                np.subtract(plane, offset, out=out, dtype=np.float64, casting="unsafe")
+                out /= scale
+        if bad is not None and bad.any():
+            fill(result, bad, [0.0] * len(result))
         return result
 
     def invert(self, frame: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -127,7 +143,58 @@ def check_image(image: Any, layout: Layout) -> None:
         )
 
 
-def find_bad(frame: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+@dataclass(frozen=True)
+class HotRule:
+    """From which grey value on a lone pixel counts as hot, one rule for a whole stack.
+
+    Attributes
+    ----------
+    middle, threshold : tuple of float
+        One number per channel, in grey values: the median, and six times as
+        far above it as the 99.9th percentile.
+    """
+
+    middle: tuple[float, ...]
+    threshold: tuple[float, ...]
+
+    @classmethod
+    def of(cls, image: Any, layout: Layout, control: Control | None = None) -> HotRule:
+        """The rule for an array, from parts spread over all of it.
+
+        It depends on the values and the layout alone, so that it is the same
+        however the array is read later.
+        """
+        parts: list[NDArray[Any]] = []
+        for frame, region in hot_samples(layout):
+            if control is not None and control.stopped and parts:
+                break
+            parts.append(layout.read(image, frame, region))
+        return cls.from_parts(parts)
+
+    @classmethod
+    def from_parts(cls, parts: Sequence[NDArray[Any]]) -> HotRule:
+        """The rule for parts of shape (channels, [Z,] Y, X)."""
+        step = max(sum(part[0].size for part in parts) // MOST_SAMPLED, 1)
+        middles, thresholds = [], []
+        for channel in range(parts[0].shape[0]):
+            values = np.concatenate([part[channel].ravel()[::step] for part in parts])
+            values = values[np.isfinite(values)].astype(np.float64)
+            middle, high = np.percentile(values, [50, 99.9]) if values.size else (0.0, 0.0)
+            # Sparse counts have the same: every one of them would stand out.
+            threshold = middle + 6 * (high - middle) if high > middle else math.inf
+            middles.append(float(middle))
+            thresholds.append(float(threshold))
+        return cls(tuple(middles), tuple(thresholds))
+
+
+def hot_samples(layout: Layout) -> list[tuple[int, tuple[slice, ...]]]:
+    """Which parts of which frames a `HotRule` is made from."""
+    return _regions(layout, HOT_PIXELS // layout.channels, HOT_SHAPES)
+
+
+def find_bad(
+    frame: NDArray[Any], rule: HotRule | None = None
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """The pixels that carry no grey value, and the hot ones.
 
     A hot pixel stands alone, far above everything: more than six times as
@@ -137,6 +204,8 @@ def find_bad(frame: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]
     Parameters
     ----------
     frame : ndarray, shape (channels, [Z,] Y, X)
+    rule : HotRule, optional
+        That of the stack; by default that of the frame by itself.
 
     Returns
     -------
@@ -145,24 +214,18 @@ def find_bad(frame: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]
     """
     missing = ~np.isfinite(frame) if frame.dtype.kind == "f" else np.zeros(frame.shape, bool)
     hot = np.zeros(frame.shape, bool)
+    rule = rule or HotRule.from_parts([frame])
     for channel, plane in enumerate(frame):
-        present = plane[~missing[channel]] if missing[channel].any() else plane.ravel()
-        if present.size == 0:
+        middle, threshold = rule.middle[channel], rule.threshold[channel]
+        bright = plane > threshold
+        if not bright.any():
             continue
-        sample = present[:: max(present.size // 2**18, 1)].astype(np.float64)
-        middle, high = np.percentile(sample, [50, 99.9])
-        if high == middle:
-            continue  # sparse counts: every one of them would stand out
-        threshold = middle + 6 * (high - middle)
-        for index in np.argwhere(plane > threshold):
-            if missing[(channel, *index)]:
-                continue
-            y, x = index[-2:]
-            around = plane[(*index[:-2], slice(max(y - 1, 0), y + 2), slice(max(x - 1, 0), x + 2))]
-            others = np.sort(around[np.isfinite(around)].astype(np.float64), axis=None)[:-1]
-            value = float(plane[tuple(index)])
-            if others.size and others[-1] - middle < 0.2 * (value - middle):
-                hot[(channel, *index)] = True
+        for index in _places(bright & ~missing[channel]):
+            around, inside = _around(plane, index)
+            highest = np.where(inside & np.isfinite(around), around, -math.inf).max(1)
+            value = plane[index].astype(np.float64)
+            alone = (highest > -math.inf) & (highest - middle < 0.2 * (value - middle))
+            hot[channel][index] = alone
     return missing, hot
 
 
@@ -181,25 +244,69 @@ def fill_bad(frame: NDArray[Any], bad: NDArray[np.bool_]) -> NDArray[Any]:
     """
     if not bad.any():
         return frame
-    filled = np.where(bad, 0.0, frame.astype(np.float64))
-    for plane, holes in zip(filled, bad, strict=True):
-        if not holes.any():
-            continue
-        size = (1,) * (plane.ndim - 2) + (3, 3)
-        share = ndimage.uniform_filter((~holes).astype(np.float64), size, mode="reflect")
-        around = ndimage.uniform_filter(plane, size, mode="reflect")
-        mean = float(plane[~holes].mean()) if not holes.all() else 0.0
-        plane[holes] = np.where(share > 1e-6, around / np.maximum(share, 1e-6), mean)[holes]
+    filled = frame.astype(np.float64)
+    otherwise = [
+        0.0 if holes.all() else float(plane[~holes].mean())
+        for plane, holes in zip(filled, bad, strict=True)
+    ]
+    fill(filled, bad, otherwise)
     return filled
 
 
-def _regions(layout: Layout, most: int) -> list[tuple[int, tuple[slice, ...]]]:
-    """Which parts of which frames to train on, at most about `most` pixels."""
+def fill(values: NDArray[Any], bad: NDArray[np.bool_], otherwise: Sequence[float]) -> None:
+    """Replace bad pixels by the mean of the good ones around them, in place.
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (channels, [Z,] Y, X)
+    bad : ndarray of bool, same shape
+    otherwise : sequence of float
+        Per channel, what to put where no pixel around is good.
+    """
+    for plane, holes, alone in zip(values, bad, otherwise, strict=True):
+        for index in _places(holes):
+            around, inside = _around(plane, index)
+            good = inside & ~_around(holes, index)[0]
+            count = good.sum(1)
+            total = np.where(good, around, 0.0).sum(1)
+            plane[index] = np.where(count > 0, total / np.maximum(count, 1), alone)
+
+
+def _places(mask: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.intp], ...]]:
+    """Where a mask is true, as indices of bounded length."""
+    found = np.nonzero(mask)
+    for start in range(0, found[0].size, MOST_SAMPLED):
+        yield tuple(axis[start : start + MOST_SAMPLED] for axis in found)
+
+
+def _around(
+    plane: NDArray[Any], index: tuple[NDArray[np.intp], ...]
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """The eight neighbours in Y and X of each indexed pixel, and which of them exist."""
+    *front, y, x = index
+    height, width = plane.shape[-2:]
+    values, inside = [], []
+    for down, right in itertools.product((-1, 0, 1), repeat=2):
+        if down or right:
+            row, column = y + down, x + right
+            inside.append((row >= 0) & (row < height) & (column >= 0) & (column < width))
+            values.append(plane[(*front, row.clip(0, height - 1), column.clip(0, width - 1))])
+    around = np.stack(values, 1)
+    # Differences of whole numbers without a sign would overflow.
+    return around if around.dtype == bool else around.astype(np.float64), np.stack(inside, 1)
+
+
+def _regions(
+    layout: Layout, most: int, shapes: Mapping[int, Sequence[int]] | None = None
+) -> list[tuple[int, tuple[slice, ...]]]:
+    """Parts of frames, in blocks spread over all of them, of at most about `most` pixels."""
     shape = layout.spatial_shape
     if layout.frames * math.prod(shape) <= most:
         whole = tuple(slice(0, n) for n in shape)
         return [(frame, whole) for frame in range(layout.frames)]
-    sides = [min(side, n) for side, n in zip(BLOCK_SHAPES[layout.ndim], shape, strict=True)]
+    sides = [
+        min(side, n) for side, n in zip((shapes or BLOCK_SHAPES)[layout.ndim], shape, strict=True)
+    ]
     starts = [
         [min(start, n - side) for start in range(0, n, side)]
         for n, side in zip(shape, sides, strict=True)
@@ -237,20 +344,24 @@ def prepare(
     InputError
         If an image cannot be used or all of them are constant.
     """
-    raw: list[tuple[NDArray[Any], NDArray[np.bool_], tuple[int, ...]]] = []
+    raw: list[tuple[NDArray[Any], NDArray[np.bool_]]] = []
+    origins = []
     missing_count = hot_count = 0
     most = MAX_TRAINING_PIXELS // len(images)
     for image, layout in images:
         check_image(image, layout)
+        parts = []
         for frame, region in _regions(layout, most // layout.channels):
             if control is not None and control.stopped:
                 return None
-            values = layout.read(image, frame, region)
-            missing, hot = find_bad(values)
+            parts.append(layout.read(image, frame, region))
+            origins.append(tuple(part.start for part in region))
+        rule = HotRule.from_parts(parts)
+        for values in parts:
+            missing, hot = find_bad(values, rule)
             missing_count += int(missing.sum())
             hot_count += int(hot.sum())
-            bad = missing | hot
-            raw.append((fill_bad(values, bad), ~bad, tuple(part.start for part in region)))
+            raw.append((values, missing | hot))
     if control is not None and control.stopped:
         return None
     normalisation = _normalisation(raw)
@@ -266,19 +377,22 @@ def prepare(
             f"{hot_count} hot pixels were found: they were not learned from and are replaced by "
             f"what their neighbours predict."
         )
-    blocks = [Block(normalisation.apply(values), valid, origin) for values, valid, origin in raw]
+    blocks = [
+        Block(normalisation.apply(values, bad), ~bad, origin)
+        for (values, bad), origin in zip(raw, origins, strict=True)
+    ]
     return TrainingData(blocks, normalisation, pixels, notices)
 
 
 def _normalisation(
-    raw: Sequence[tuple[NDArray[Any], NDArray[np.bool_], tuple[int, ...]]],
+    raw: Sequence[tuple[NDArray[Any], NDArray[np.bool_]]],
 ) -> Normalisation:
     channels = raw[0][0].shape[0]
     count = np.zeros(channels)
     total = np.zeros(channels)
-    for values, valid, _ in raw:
+    for values, bad in raw:
         for c in range(channels):
-            good = valid[c]
+            good = ~bad[c]
             count[c] += good.sum()
             total[c] += values[c].sum(dtype=np.float64, where=good)
     if not count.any():
@@ -287,9 +401,9 @@ def _normalisation(
         )
     offset = total / np.maximum(count, 1)
     squares = np.zeros(channels)
-    for values, valid, _ in raw:
+    for values, bad in raw:
         for c in range(channels):
-            deviation = values[c][valid[c]].astype(np.float64) - offset[c]
+            deviation = values[c][~bad[c]].astype(np.float64) - offset[c]
             with np.errstate(over="ignore"):  # refused below
                 squares[c] += np.dot(deviation, deviation)
     scale = np.sqrt(squares / np.maximum(count, 1))
@@ -308,7 +422,7 @@ def _normalisation(
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame of an array, ready for a network.
+    """One frame of an array, or a window of one, ready for a network.
 
     Attributes
     ----------
@@ -316,25 +430,57 @@ class Frame:
         Normalised, bad pixels filled.
     valid : ndarray of bool, same shape
         False where a pixel was missing or hot.
+    place : Place
+        Where they lie in the frame, and which of them are to be predicted.
     """
 
     values: NDArray[np.float32]
     valid: NDArray[np.bool_]
-    _raw: NDArray[Any]
+    place: Place
     _missing: NDArray[np.bool_]
+    _lost: NDArray[Any]
     _normalisation: Normalisation
 
     @classmethod
-    def of(cls, image: Any, layout: Layout, normalisation: Normalisation, frame: int) -> Frame:
-        """Read, clean and normalise the frame with the number `frame`."""
-        raw = layout.read(image, frame)
-        missing, hot = find_bad(raw)
+    def of(
+        cls,
+        image: Any,
+        layout: Layout,
+        normalisation: Normalisation,
+        frame: int,
+        rule: HotRule | None = None,
+        place: Place | None = None,
+        start: Sequence[int] | None = None,
+    ) -> Frame:
+        """Read, clean and normalise the frame with the number `frame`.
+
+        Parameters
+        ----------
+        image : array of the shape of `layout`
+        layout : Layout
+        normalisation : Normalisation
+        frame : int
+        rule : HotRule, optional
+            That of the stack; by default it is made from `image`.
+        place : Place, optional
+            The window to read; by default the whole frame.
+        start : sequence of int, optional
+            Where the frames of `image` begin in those of the stack, if it is
+            a part of it that holds the window.
+        """
+        place = place or Place.whole(layout.spatial_shape)
+        region = place.read if start is None else shifted(place.read, [-s for s in start])
+        raw = layout.read(image, frame, region)
+        missing, hot = find_bad(raw, rule or HotRule.of(image, layout))
         bad = missing | hot
-        values = normalisation.apply(fill_bad(raw, bad))
-        return cls(values, ~bad, raw, missing, normalisation)
+        values = normalisation.apply(raw, bad)
+        kept = (slice(None), *place.keep)
+        missing = missing[kept]
+        return cls(values, ~bad, place, missing, raw[kept][missing], normalisation)
 
     def restore(self, prediction: NDArray[np.float32]) -> NDArray[np.float32]:
         """A prediction in grey values; what was NaN or infinite is so again."""
         result = self._normalisation.invert(prediction)
-        result[self._missing] = self._raw[self._missing]
+        if self._lost.size:
+            result[self._missing] = self._lost
         return result

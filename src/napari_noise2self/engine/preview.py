@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from napari_noise2self.engine.events import Control
 from napari_noise2self.engine.hardware import fast_dtype
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.partition import Partition
-from napari_noise2self.engine.prediction import Predictor
-from napari_noise2self.engine.preparation import Frame, Normalisation
+from napari_noise2self.engine.prediction import Method, Predictor
+from napari_noise2self.engine.preparation import Frame, HotRule, Normalisation
+from napari_noise2self.engine.windows import Place
 
 
 class Preview:
@@ -33,6 +35,8 @@ class Preview:
         self.image, self.layout, self.normalisation = image, layout, normalisation
         self.partition, self.device = partition, device
         self.control, self.out = control, out
+        # What belongs to all of the data is found out when it is needed first.
+        self._rule: HotRule | None = None
         self._number: int | None = None
         self._frame: Frame | None = None
 
@@ -41,13 +45,27 @@ class Preview:
         number = self.control.preview_frame
         if number is None:
             return None
-        if self._frame is None or number != self._number:
-            self._frame = Frame.of(self.image, self.layout, self.normalisation, number)
-            self._number = number
+        if self._rule is None:
+            self._rule = HotRule.of(self.image, self.layout, self.control)
+        shape = self.layout.spatial_shape
         predictor = Predictor(network, self.partition, self.device, dtype=fast_dtype(self.device))
-        for part in predictor.single_pass(self._frame.values):
-            if self.control.stopped:
-                return None
-            if isinstance(part, np.ndarray):
-                self.layout.write(self.out, number, self._frame.restore(part))
+
+        def apply(frame: Frame) -> Iterator[float | NDArray[np.float32]]:
+            return predictor.single_pass(frame.values, frame.place)
+
+        method = Method(apply, self.normalisation, predictor.reach(shape, masked=False))
+        places = method.windows(Place.whole(shape).read, self.layout)
+        for place in places:
+            frame = self._frame if number == self._number else None
+            if frame is None:
+                frame = Frame.of(
+                    self.image, self.layout, self.normalisation, number, self._rule, place
+                )
+            if len(places) == 1:
+                self._frame, self._number = frame, number
+            for part in apply(frame):
+                if self.control.stopped:
+                    return None
+                if isinstance(part, np.ndarray):
+                    self.layout.write(self.out, number, frame.restore(part), place.box)
         return number

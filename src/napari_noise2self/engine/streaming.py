@@ -1,84 +1,417 @@
-"""Denoising from one store into another, region by region."""
+"""Denoising from one store into another, region by region, in bounded memory.
+
+While a region is computed, the next one is read and the one before is written.
+A region is read with the margin that its prediction looks at, so that what is
+written is what the prediction of the whole array in memory would be.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
-import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_noise2self.engine.events import INTERVAL, Control, Event, PredictionEvent
-from napari_noise2self.engine.layout import Layout
-from napari_noise2self.engine.preparation import Frame, Normalisation
+from napari_noise2self.engine.arrays import read_part
+from napari_noise2self.engine.errors import Noise2SelfError, OutputError
+from napari_noise2self.engine.events import INTERVAL, Control, PredictionEvent, exhaust
+from napari_noise2self.engine.hardware import engine_errors, memory_budget
+from napari_noise2self.engine.layout import CHANNEL_AXES, Layout
+from napari_noise2self.engine.prediction import Method, Progress, watched
+from napari_noise2self.engine.preparation import Frame, HotRule
+from napari_noise2self.engine.windows import Box, Place, Reach, cut, shifted, sides
+
+# Pixels of a region, counted per channel: enough that its margin costs little, and few
+# enough that something is finished, and kept, every few seconds.
+REGION_PIXELS = 2**22
+# Where the source is stored in larger chunks, up to these: each is then read once.
+LARGEST_REGION = 2**24
+# What a pixel of a region takes in memory: twice as read, twice as result.
+BYTES_PER_PIXEL = 24
+
+Region = tuple[slice, ...]
 
 
 class Sink(Protocol):
-    """Where a denoised array goes, region by region.
-
-    Attributes
-    ----------
-    chunks : tuple of int
-        Per axis of the array, the size of what is written at once.  Regions
-        are unions of whole chunks, cut at the end of the array.
-    """
+    """Where a denoised array goes, region by region."""
 
     @property
     def chunks(self) -> tuple[int, ...]:
-        """Per axis of the array, the size of what is written at once."""
+        """Per axis of the array, the size of what is written at once.
 
-    def has(self, region: tuple[slice, ...]) -> bool:
+        Regions are unions of whole chunks, cut at the end of the array.
+        """
+
+    def has(self, region: Region) -> bool:
         """Whether all of a region was written in an earlier run."""
 
-    def write(self, region: tuple[slice, ...], values: NDArray[np.float32]) -> None:
+    def write(self, region: Region, values: NDArray[np.float32]) -> None:
         """Keep the values of a region; called from one thread at a time."""
 
 
+@dataclass(frozen=True)
+class Slab:
+    """A region of an array as it was read, with its margin.
+
+    Attributes
+    ----------
+    values : ndarray
+        Axes as in the array.
+    start : tuple of int
+        Where it begins in the frames of the array, per spatial axis.
+    """
+
+    values: NDArray[Any]
+    start: tuple[int, ...]
+
+    @classmethod
+    def read(cls, image: Any, layout: Layout, region: Region, reach: Reach | None) -> Slab:
+        """Read a region of an array of the shape of `layout`."""
+        place = Place.around(spatial(layout, region), layout.spatial_shape, reach)
+        index = list(region)
+        for letter, part in zip(layout.spatial_axes, place.read, strict=True):
+            index[layout.axes.index(letter)] = part
+        return cls(read_part(image, tuple(index)), place.origin)
+
+
+def spatial(layout: Layout, region: Region) -> Box:
+    """The part of the frames that a region covers."""
+    return tuple(region[layout.axes.index(letter)] for letter in layout.spatial_axes)
+
+
+def plan(
+    layout: Layout,
+    chunks: Sequence[int],
+    reach: Reach | None,
+    source: Sequence[int] | None = None,
+) -> list[Region]:
+    """The regions that an array is denoised in, frame after frame.
+
+    Parameters
+    ----------
+    layout : Layout
+    chunks : sequence of int
+        Per axis, what is written at once: regions are unions of whole chunks.
+    reach : Reach or None
+        None if whole frames are needed.
+    source : sequence of int, optional
+        Per axis, what is read at once.
+
+    Returns
+    -------
+    regions : list of tuple of slice
+        One slice per axis of the array; channels are never parted.
+    """
+    room = memory_budget() // 4 // BYTES_PER_PIXEL
+    whole = CHANNEL_AXES if reach is not None else CHANNEL_AXES + layout.spatial_axes
+
+    def units(*kinds: Sequence[int]) -> list[int]:
+        return [
+            n if letter in whole else min(math.lcm(*sizes), n)
+            for letter, n, *sizes in zip(layout.axes, layout.shape, *kinds, strict=True)
+        ]
+
+    size = units(chunks)
+    pixels = min(REGION_PIXELS, room)
+    if source is not None:
+        together = units(chunks, source)
+        if math.prod(together) <= min(LARGEST_REGION, room):
+            size, pixels = together, max(pixels, math.prod(together))
+    unit = list(size)
+    places = [layout.axes.index(letter) for letter in layout.spatial_axes]
+    if reach is not None:
+        left = pixels * math.prod(unit[i] for i in places) / math.prod(unit)
+        least = [unit[i] for i in places]
+        wanted = sides(layout.spatial_shape, reach.margin, left, least)
+        for i, side in zip(places, wanted, strict=True):
+            n = layout.shape[i]
+            size[i] = n if side >= n else side // unit[i] * unit[i]
+    more = pixels // math.prod(size)
+    for letter in reversed(layout.frame_axes):
+        i = layout.axes.index(letter)
+        count = max(min(more, -(-layout.shape[i] // unit[i])), 1)
+        size[i] = min(count * unit[i], layout.shape[i])
+        more //= count
+        if size[i] < layout.shape[i]:
+            break
+    order = layout.frame_axes + "".join(a for a in layout.axes if a not in layout.frame_axes)
+    lines = [
+        [slice(start, min(start + size[i], n)) for start in range(0, n, size[i])]
+        for i, n in ((layout.axes.index(a), layout.size(a)) for a in order)
+    ]
+    back = [order.index(letter) for letter in layout.axes]
+    return [tuple(parts[i] for i in back) for parts in itertools.product(*lines)]
+
+
+def chunks_of(image: Any) -> tuple[int, ...] | None:
+    """What an array reads at once, if it tells: zarr's chunks, or the largest of dask's."""
+    chunks = getattr(image, "chunks", None)
+    if not isinstance(chunks, tuple) or len(chunks) != len(image.shape):
+        return None
+    sizes = [max(c) if isinstance(c, tuple) and c else c for c in chunks]
+    return tuple(sizes) if all(isinstance(c, int) and c > 0 for c in sizes) else None
+
+
+def frames_of(layout: Layout, region: Region) -> NDArray[np.intp]:
+    """The numbers of the frames that a region has a part of, in order."""
+    numbers = np.zeros(1, np.intp)
+    for letter in layout.frame_axes:
+        part = region[layout.axes.index(letter)]
+        line = np.arange(part.start, part.stop)
+        numbers = (numbers[:, None] * layout.size(letter) + line).ravel()
+    return numbers
+
+
+def predict_region(
+    method: Method,
+    slab: Slab,
+    layout: Layout,
+    region: Region,
+    rule: HotRule,
+    progress: Progress,
+    control: Control,
+) -> Generator[PredictionEvent, None, NDArray[np.float32] | None]:
+    """Denoise one region of an array.
+
+    Parameters
+    ----------
+    method : Method
+    slab : Slab
+        What was read for the region.
+    layout : Layout
+        That of the whole array.
+    region : tuple of slice
+    rule : HotRule
+    progress : Progress
+    control : Control
+
+    Yields
+    ------
+    event : PredictionEvent
+
+    Returns
+    -------
+    values : ndarray of float32 or None
+        Of the shape of the region; None if it was stopped before.
+    """
+    box = spatial(layout, region)
+    out = np.empty([part.stop - part.start for part in region], np.float32)
+    inner = Layout(out.shape, layout.axes, layout.volume)
+    read = Layout(slab.values.shape, layout.axes, layout.volume)
+    places = method.windows(box, layout)
+    for number in range(inner.frames):
+        for place in places:
+            frame = Frame.of(
+                slab.values, read, method.normalisation, number, rule, place, slab.start
+            )
+            result = yield from watched(method.apply(frame), place.pixels, progress, control)
+            if result is None:
+                return None
+            here = shifted(place.box, [-part.start for part in box])
+            inner.write(out, number, frame.restore(result), here)
+    return out
+
+
 def stream(
-    apply: Callable[[Frame], Iterator[float | NDArray[np.float32]]],
+    method: Method,
     image: Any,
     layout: Layout,
-    normalisation: Normalisation,
     sink: Sink,
     control: Control,
-) -> Generator[Event, None, bool]:
-    """Denoise an array into a sink; whether it is complete."""
-    lines = [
-        [slice(start, min(start + size, n)) for start in range(0, n, size)]
-        for n, size in zip(
-            layout.shape,
-            (
-                chunk if letter in layout.frame_axes else n
-                for n, chunk, letter in zip(layout.shape, sink.chunks, layout.axes, strict=True)
-            ),
-            strict=True,
-        )
-    ]
-    regions = list(itertools.product(*lines))
-    began = last = time.monotonic()
-    for number, region in enumerate(regions):
+) -> Generator[PredictionEvent, None, bool]:
+    """Denoise an array into a sink.
+
+    Parameters
+    ----------
+    method : Method
+    image : array of the shape of `layout`
+        Read from a thread.
+    layout : Layout
+    sink : Sink
+    control : Control
+        What is complete when it stops has been written.
+
+    Yields
+    ------
+    event : PredictionEvent
+        `frame` is the last frame that has become complete in the sink.
+
+    Returns
+    -------
+    complete : bool
+    """
+    regions = plan(layout, sink.chunks, method.reach, chunks_of(image))
+    pixels = math.prod(layout.spatial_shape)
+    missing = np.full(layout.frames, pixels)
+    todo = []
+    for region in regions:
         if sink.has(region):
-            continue
-        part = np.asarray(image[region])
-        inner = Layout.of(part.shape, layout.axes, layout.volume)
-        result = np.empty(part.shape, np.float32)
-        for index in range(inner.frames):
-            frame = Frame.of(part, inner, normalisation, index)
-            for values in apply(frame):
-                while control.paused:
-                    control.wait_while_paused(INTERVAL)
-                if control.stopped:
-                    return False
-                if isinstance(values, np.ndarray):
-                    inner.write(result, index, frame.restore(values))
-        sink.write(region, result)
-        if time.monotonic() - last >= INTERVAL:
-            last = time.monotonic()
-            fraction = (number + 1) / len(regions)
-            left = (last - began) * (1 - fraction) / fraction
-            yield PredictionEvent(fraction, last - began, left, None)
-    yield PredictionEvent(1.0, time.monotonic() - began, math.nan, None)
-    return True
+            missing[frames_of(layout, region)] -= _pixels(layout, region)
+        else:
+            todo.append(region)
+    # The frame in view first.
+    first = control.preview_frame
+    if first is not None:
+        todo.sort(key=lambda region: first not in frames_of(layout, region))
+    progress = Progress(pixels * layout.frames, pixels * layout.frames - float(missing.sum()))
+    yield progress.event()
+    if not todo:
+        return True
+    rule = HotRule.of(image, layout, control)
+    with _thread("read") as reader, _thread("write") as writer:
+        ahead: Future[Slab] | None = None
+        behind: tuple[Region, Future[None]] | None = None
+        for number, region in enumerate(todo):
+            if ahead is None:
+                ahead = reader.submit(Slab.read, image, layout, region, method.reach)
+            yield from _waiting(ahead, progress, control)
+            if control.stopped:
+                break
+            slab = ahead.result()
+            ahead = None
+            if number + 1 < len(todo):
+                ahead = reader.submit(Slab.read, image, layout, todo[number + 1], method.reach)
+            values = yield from predict_region(
+                method, slab, layout, region, rule, progress, control
+            )
+            del slab
+            if behind is not None:
+                yield from _written(behind, layout, missing, progress, control)
+                behind = None
+            if values is None:
+                break
+            behind = region, writer.submit(_write, sink, region, values)
+            del values
+        if behind is not None:
+            yield from _written(behind, layout, missing, progress, control)
+    return not missing.any()
+
+
+def predict_lazily(method: Method, image: Any, layout: Layout, rule: Any) -> Any:
+    """The denoised array as a dask array, of which nothing is computed yet.
+
+    Parameters
+    ----------
+    method : Method
+    image : dask array of the shape of `layout`
+    layout : Layout
+    rule : dask Delayed
+        Of the `HotRule` of the array.
+
+    Returns
+    -------
+    denoised : dask array of float32
+        A block is a frame, or a part of a large one.
+    """
+    import dask.array as da
+
+    shape, reach = layout.spatial_shape, method.reach
+    lines = [[part] for part in Place.whole(shape).read]
+    depth = [0] * layout.ndim
+    if reach is not None:
+        depth = [-(-m // s) * s for m, s in zip(reach.margin, reach.step, strict=True)]
+        least = [min(2 * d + s, n) for d, s, n in zip(depth, reach.step, shape, strict=True)]
+        most = sides(shape, reach.margin, max(REGION_PIXELS // layout.channels, 1), least)
+        lines = [cut(*line) for line in zip(Place.whole(shape).read, most, reach.step, strict=True)]
+    else:
+        method.windows(Place.whole(shape).read, layout)  # or it is refused
+    places = [layout.axes.index(letter) for letter in layout.spatial_axes]
+    chunks: dict[int, Any] = {
+        axis: 1 if letter in layout.frame_axes else -1 for axis, letter in enumerate(layout.axes)
+    }
+    for axis, line in zip(places, lines, strict=True):
+        chunks[axis] = tuple(part.stop - part.start for part in line)
+    parts = image.rechunk(chunks)
+    around = {a: d for a, d, line in zip(places, depth, lines, strict=True) if len(line) > 1}
+    wide = parts
+    if around:
+        borders = dict.fromkeys(around, "none")
+        wide = da.overlap.overlap(parts, around, borders)  # type: ignore[no-untyped-call]
+
+    def predict_block(
+        block: NDArray[Any], rule: HotRule, block_id: tuple[int, ...]
+    ) -> NDArray[np.float32]:
+        region = [slice(0, n) for n in block.shape]
+        start = []
+        for axis, line, d in zip(places, lines, depth, strict=True):
+            region[axis] = line[block_id[axis]]
+            start.append(max(region[axis].start - d, 0))
+        slab = Slab(block, tuple(start))
+        with engine_errors():
+            events = predict_region(
+                method, slab, layout, tuple(region), rule, Progress(1.0), Control()
+            )
+            values = exhaust(events)
+        assert values is not None  # nobody can have stopped it
+        return values
+
+    return wide.map_blocks(
+        predict_block,
+        rule=rule,
+        chunks=parts.chunks,
+        dtype=np.float32,
+        meta=np.empty((0,) * image.ndim, np.float32),
+    )
+
+
+def _pixels(layout: Layout, region: Region) -> int:
+    """How many pixels of each of its frames a region has."""
+    return math.prod(part.stop - part.start for part in spatial(layout, region))
+
+
+def _write(sink: Sink, region: Region, values: NDArray[np.float32]) -> None:
+    try:
+        sink.write(region, values)
+    except Noise2SelfError:
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        raise OutputError(
+            f"The result could not be written ({lines[0] if lines else type(error).__name__}): "
+            f"check that there is room where it goes, and that you may write there."
+        ) from error
+
+
+def _written(
+    behind: tuple[Region, Future[None]],
+    layout: Layout,
+    missing: NDArray[np.intp],
+    progress: Progress,
+    control: Control,
+) -> Generator[PredictionEvent, None, None]:
+    """Wait until a region has been written, also if a stop was asked for."""
+    region, future = behind
+    while not future.done():
+        yield from _waiting(future, progress, control)
+        if control.stopped:
+            break
+    future.result()
+    frames = frames_of(layout, region)
+    missing[frames] -= _pixels(layout, region)
+    whole = frames[missing[frames] == 0]
+    if whole.size:
+        yield progress.event(frame=int(whole[-1]))
+
+
+def _waiting(
+    future: Future[Any], progress: Progress, control: Control
+) -> Generator[PredictionEvent, None, None]:
+    """Wait for a thread, or for a stop, and go on to tell how far the work is."""
+    while not wait([future], INTERVAL).done and not control.stopped:
+        yield progress.event()
+
+
+@contextmanager
+def _thread(name: str) -> Iterator[ThreadPoolExecutor]:
+    """A thread that has ended when the work is left, in whatever way."""
+    pool = ThreadPoolExecutor(1, f"noise2self-{name}")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -20,8 +20,8 @@ from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.mixing import Mixing
 from napari_noise2self.engine.noise import NoiseReport
 from napari_noise2self.engine.partition import Partition
-from napari_noise2self.engine.prediction import Predictor
-from napari_noise2self.engine.preparation import Block, Frame, Normalisation
+from napari_noise2self.engine.prediction import Method, Predictor
+from napari_noise2self.engine.preparation import Block, Frame, HotRule, Normalisation
 from napari_noise2self.engine.sampling import Sampler
 from napari_noise2self.engine.scoring import HeldOut, Score, held_out, self_supervised_score
 from napari_noise2self.engine.sure import MOST_CLIPPED, Risk, sure
@@ -88,13 +88,23 @@ class Trained:
     ) -> Iterator[float | NDArray[np.float32]]:
         """One output of a frame, as `Predictor.single_pass` yields it."""
         if kind == "single-pass":
-            yield from predictor.single_pass(frame.values)
+            yield from predictor.single_pass(frame.values, frame.place)
             return
-        for part in predictor.j_invariant(frame.values, frame.valid):
+        for part in predictor.j_invariant(frame.values, frame.valid, frame.place):
             if isinstance(part, np.ndarray) and kind == "mixed":
                 assert self.mixing is not None  # or it would have been refused
-                part = self.mixing.apply(part, frame.values, frame.valid)
+                wanted = (slice(None), *frame.place.keep)
+                part = self.mixing.apply(part, frame.values[wanted], frame.valid[wanted])
             yield part
+
+    def method(self, kind: str, frame: Sequence[int], averaging: int = 1) -> Method:
+        """How frames of a spatial shape are turned into one output."""
+        predictor = self.predictor(averaging)
+
+        def apply(source: Frame) -> Iterator[float | NDArray[np.float32]]:
+            return self.output(kind, predictor, source)
+
+        return Method(apply, self.normalisation, predictor.reach(frame, kind != "single-pass"))
 
     # ------------------------------------------------------------------ scores
 
@@ -174,8 +184,9 @@ def risk_of_output(
     predictor = trained.predictor(averaging, exact=True)
     normalisation = trained.normalisation
     results = []
+    rule = HotRule.of(image, layout)
     for number in range(layout.frames):
-        frame = Frame.of(image, layout, normalisation, number)
+        frame = Frame.of(image, layout, normalisation, number, rule)
 
         def denoise(values: NDArray[np.float64], frame: Frame = frame) -> NDArray[np.float64]:
             changed = dataclasses.replace(frame, values=normalisation.apply(values))
