@@ -36,10 +36,10 @@ from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.prediction import Method, predict_frames
 from napari_noise2self.engine.preparation import (
     Frame,
-    check_image,
     HotRule,
-    prepare,
+    check_image,
     hot_samples,
+    prepare,
 )
 from napari_noise2self.engine.preview import Preview
 from napari_noise2self.engine.sampling import Sampler
@@ -568,6 +568,7 @@ class Denoiser:
         ]
 
     def _held_out(self, trained: Trained, image: Any, layout: Layout) -> list[HeldOut]:
+        rule = HotRule.of(image, layout)
         frames = (
             Frame.of(image, layout, trained.normalisation, number, rule)
             for number in range(layout.frames)
@@ -576,7 +577,6 @@ class Denoiser:
         return trained.held_out_positions(pieces, self._averaging(layout))
 
     def _usable_output(self, trained: Trained, output: Output) -> str:
-        rule = HotRule.of(image, layout)
         kind = self.resolved_output(output)
         if kind == "mixed" and trained.mixing is None:
             raise InputError(
