@@ -11,6 +11,7 @@ from napari_noise2self.widgets.controller import controller_of
 from napari_noise2self.widgets.layers import LayerData, layer_data
 
 if TYPE_CHECKING:
+    from napari_noise2self.stacks.public import Fetched
     from napari_noise2self.stacks.samples import Sample
 
 
@@ -83,8 +84,57 @@ def sample_vesicles() -> list[LayerData]:
     return _layers(vesicles())
 
 
-def _layers(sample: Sample) -> list[LayerData]:
-    noisy = layer_data(sample.noisy)
-    truth = {**noisy[1], "name": f"{sample.noisy.name} truth", "visible": False}
+def public_brain() -> list[LayerData]:
+    """Mouse brain under a confocal microscope, and the mean of 50 frames of it."""
+    return _fetched("brain")
+
+
+def public_endothelium() -> list[LayerData]:
+    """Endothelial cells with correlated noise, and the mean of 50 frames of them."""
+    return _fetched("endothelium")
+
+
+def public_secretion() -> list[LayerData]:
+    """Cells under a wide-field microscope, with their pixel size."""
+    return _fetched("secretion")
+
+
+def public_envelope() -> list[LayerData]:
+    """A confocal Z stack of nuclear envelopes."""
+    return _fetched("envelope")
+
+
+def public_kidney() -> list[LayerData]:
+    """A confocal Z stack of kidney in three channels."""
+    return _fetched("kidney")
+
+
+def _fetched(key: str) -> list[LayerData]:
+    """A public image, with whom to credit for it in its metadata and before the user's eyes."""
+    from napari.utils.notifications import show_info
+
+    from napari_noise2self.stacks.public import fetch
+
+    fetched = fetch(key)
+    about = fetched.about
+    show_info(about.credit())
+    source = {
+        "title": about.title,
+        "licence": about.licence,
+        "citation": about.citation,
+        "url": about.noisy.url,
+    }
+    return _layers(fetched, {"source": source})
+
+
+def _layers(
+    sample: Sample | Fetched, metadata: dict[str, dict[str, str]] | None = None
+) -> list[LayerData]:
+    data, looks, kind = layer_data(sample.noisy)
+    looks["metadata"] = {**looks.get("metadata", {}), **(metadata or {})}
     # The noisy layer comes last: the last one added is the active one.
-    return [(sample.truth, truth, "image"), noisy]
+    layers = [(data, looks, kind)]
+    if sample.truth is not None:
+        truth = {**looks, "name": f"{sample.noisy.name} truth", "visible": False}
+        layers.insert(0, (sample.truth, truth, kind))
+    return layers
