@@ -107,6 +107,9 @@ def unreadable(source: str, error: OSError) -> InputError:
 def damaged(source: str, error: Exception) -> InputError:
     """The error of a file of which a part does not decode."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    if "://" in source:
+        what = "could not be read: a part is damaged, or its server does not hand out pieces"
+        return InputError(f"{source} {what} ({reason}).")
     return InputError(f"{source} is damaged or was cut off: a part cannot be read ({reason}).")
 
 

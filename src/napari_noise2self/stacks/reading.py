@@ -85,9 +85,13 @@ def _guarded(reader: Callable[..., Stack], path: Any, axes: str | None) -> Stack
         raise unreadable(str(path), error) from error
     except Exception as error:
         # Decoders of damaged files raise whatever they stumble upon.
-        kind = Path(str(path)).suffix[1:].upper() or "readable"
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise InputError(f"{path} is not a {kind} file or is damaged ({reason}).") from error
+        what = (
+            f"is not a {path.suffix[1:].upper()} file or is damaged"
+            if isinstance(path, Path)
+            else "could not be read"
+        )
+        raise InputError(f"{path} {what} ({reason}).") from error
 
 
 def _read_remote(address: str, axes: str | None) -> Stack:

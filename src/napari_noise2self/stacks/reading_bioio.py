@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ _PLUGINS = {
     ".bmp": "bioio-imageio",
 }
 _OTHERS = "bioio-bioformats"
+# What bioio calls channels that have no name.
+_MADE_UP = re.compile(r"Channel:\d+(:\d+)*")
 
 
 def read_bioio(path: Path, axes: str | None = None) -> Stack:
@@ -47,18 +50,20 @@ def read_bioio(path: Path, axes: str | None = None) -> Stack:
         If bioio or the plug-in is not installed, or the file is damaged.
     """
     try:
-        from bioio import BioImage
+        from bioio.plugins import get_plugins
         from bioio_base.exceptions import UnsupportedFileFormatError
     except ImportError as error:
         raise InputError(
             f"{path} has the ending {path.suffix!r}: TIFF, OME-Zarr, PNG and NPY can be read; for "
             f'the formats of microscopes, pip install "napari-noise2self[bioio]".'
         ) from error
-    logging.getLogger("bioio").setLevel(logging.ERROR)  # what it tries is nobody's concern
+    ending = path.suffix.lower()
     try:
-        image = BioImage(path)
+        image = _opened(path)
     except UnsupportedFileFormatError as error:
-        plugin = _PLUGINS.get(path.suffix.lower(), _OTHERS)
+        if ending in get_plugins(use_cache=True):
+            raise InputError(f"{path} is damaged, or no {ending[1:].upper()} file.") from error
+        plugin = _PLUGINS.get(ending, _OTHERS)
         raise InputError(
             f"{path} has the ending {path.suffix!r}, for which bioio has no plug-in here: pip "
             f"install {plugin}, if it is an image."
@@ -69,6 +74,8 @@ def read_bioio(path: Path, axes: str | None = None) -> Stack:
     data: Any = image.dask_data
     letters = str(image.dims.order)
     names = tuple(str(name) for name in image.channel_names or ())
+    if any(_MADE_UP.fullmatch(name) for name in names):
+        names = ()
     # bioio gives all of TCZYX: what has the length 1 was added by it, or says nothing.
     kept = [n > 1 or letter in "YX" for letter, n in zip(letters, data.shape, strict=True)]
     data = data[tuple(slice(None) if keep else 0 for keep in kept)]
@@ -91,11 +98,29 @@ def read_bioio(path: Path, axes: str | None = None) -> Stack:
     return stack if axes is None else stack.with_axes(axes)
 
 
+def _opened(path: Path) -> Any:
+    """The file as bioio has it, so that a plane is read alone if its plug-in can do that."""
+    from bioio import BioImage
+
+    # What a plug-in could not open is in the error; without a handler it would be printed too.
+    logger = logging.getLogger("bioio")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    try:
+        return BioImage(path, chunk_dims=["Y", "X"])
+    except TypeError:
+        return BioImage(path)
+
+
 def _size(image: Any, letter: str) -> tuple[float | None, str | None]:
     """Distance of two pixels; bioio has micrometres, and time as a duration."""
     if letter == "T":
         interval = getattr(image, "time_interval", None)
         seconds = interval.total_seconds() if interval is not None else 0
         return (seconds, "s") if seconds > 0 else (None, None)
-    size = getattr(image.physical_pixel_sizes, letter, None) if letter in "ZYX" else None
-    return (abs(float(size)), "µm") if size else (None, None)
+    sizes = image.physical_pixel_sizes
+    size = getattr(sizes, letter, None) if letter in "ZYX" else None
+    # Some plug-ins say 1 for what they do not know.
+    if not size or (sizes.Y == sizes.X == 1 and sizes.Z in (None, 1)):
+        return None, None
+    return abs(float(size)), "µm"

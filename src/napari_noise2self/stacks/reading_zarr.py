@@ -186,12 +186,21 @@ def _opened_elsewhere(address: str) -> Any:
 
     scheme = urlsplit(address).scheme
     try:
-        return zarr.open(address, mode="r")
+        try:
+            return zarr.open(address, mode="r")
+        except Exception as error:
+            # Without credentials, or with those of somebody else, public data can still be had.
+            refused = isinstance(error, PermissionError) or "Credentials" in type(error).__name__
+            if scheme != "s3" or not refused:
+                raise
+            return zarr.open(address, mode="r", storage_options={"anon": True})
     except ImportError as error:
         raise InputError(
             f"Reading {scheme}:// needs the package {_NEEDS.get(scheme, error.name)}: "
             f'pip install "napari-noise2self[remote]".'
         ) from error
+    except PermissionError as error:
+        raise InputError(f"{address} is not public, and no credentials here open it.") from error
     except FileNotFoundError as error:
         raise InputError(
             f"There is no Zarr at {address}, or the server hands out nothing there."
@@ -244,12 +253,21 @@ def _image_in(node: Any, location: Path | str, notices: list[str]) -> _Image:
 
 def _level(array: Any, location: Path | str) -> _Image | None:
     """An array as a level of the image that it lies in, if it does."""
-    if not (isinstance(location, Path) and is_zarr(location.parent)):
-        return None
-    meta = _metadata(_opened(location.parent))
+    if isinstance(location, Path):
+        parent: Path | str = location.parent
+        name = location.name
+        if not is_zarr(location.parent):
+            return None
+    else:
+        parent, _, name = location.rpartition("/")
+    try:
+        node = _opened(parent)
+    except (InputError, OSError):
+        return None  # it stands alone
+    meta = {} if _is_array(node) else _metadata(node)
     for level in (meta.get("multiscales") or [{}])[0].get("datasets", ()):
-        if str(level.get("path")) == location.name:
-            return _Image(array, str(location), meta, location.name)
+        if str(level.get("path")) == name:
+            return _Image(array, str(location), meta, name)
     return None
 
 
