@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from napari_noise2self.cli.console import errors, fail, progress_bar, say, time_left
+from napari_noise2self.cli.console import errors, progress_bar, say, time_left
 from napari_noise2self.cli.options import (
     Axes,
     Extent,
@@ -22,11 +22,15 @@ from napari_noise2self.cli.options import (
     Source,
     Subsets,
     chosen_partition,
+    flag,
 )
 
 if TYPE_CHECKING:
+    from napari_noise2self.engine.calibrated import CalibratedFilter
     from napari_noise2self.engine.calibration_report import Calibration
+    from napari_noise2self.stacks.finishing import Written
     from napari_noise2self.stacks.stack import Stack
+    from napari_noise2self.stacks.writing import DtypeChoice
 
 
 def calibrate(
@@ -35,7 +39,8 @@ def calibrate(
         Path | None,
         typer.Argument(
             metavar="[OUT]",
-            help="Where the image goes, denoised with the best filter (.ome.tif or .tif).",
+            help="Where the image goes, denoised with the best filter (.ome.tif, .tif or "
+            ".ome.zarr).",
         ),
     ] = None,
     filters: Annotated[
@@ -63,7 +68,7 @@ def calibrate(
     ] = "auto",
     axes: Axes = None,
     volume: Annotated[
-        bool, typer.Option("--volume", help="Filter ZYX together instead of slice by slice.")
+        bool, flag("--volume", "Filter ZYX together instead of slice by slice.", None)
     ] = False,
     seed: Seed = 0,
     dtype: Annotated[
@@ -79,13 +84,11 @@ def calibrate(
         used = chosen_partition(partition, grid, subsets, extent, seed)
         names = None if filters is None else [n.strip() for n in filters.split(",") if n.strip()]
         from napari_noise2self.stacks.reading import read
-        from napari_noise2self.stacks.writing import check_target, write
+        from napari_noise2self.stacks.writing import check_target
 
         stack = read(source, axes)
         if target is not None:
-            check_target(target, stack, overwrite=overwrite)
-            if target.resolve() == source.resolve():
-                fail("IN and OUT are the same file: the source is never replaced.")
+            check_target(target, stack, overwrite=overwrite, source=source)
         for notice in stack.notices:
             say(notice, quiet)
         clean = None if truth is None else read(truth).data
@@ -94,9 +97,8 @@ def calibrate(
         if target is not None:
             # Without a result an error would have been raised.
             assert found.best is not None
-            image = found.best(stack.data, output=output)
             kind = found.best.output if output == "auto" else output
-            written = write(target, image, stack, dtype=dtype, overwrite=overwrite)
+            written = _filtered(found.best, stack, target, kind, quiet, dtype, overwrite)
             if written.clipped:
                 say(
                     f"{written.clipped} pixels did not fit into {written.dtype} and were clipped: "
@@ -128,6 +130,36 @@ def _calibrated(stack: Stack, quiet: bool, **settings: Any) -> Calibration:
                 bar.update(task, total=1, completed=event.fraction, left=left)
 
         return calibrate(stack.data, axes=stack.axes, plain=False, progress=show, **settings)
+
+
+def _filtered(
+    best: CalibratedFilter,
+    stack: Stack,
+    target: Path,
+    output: str,
+    quiet: bool,
+    dtype: DtypeChoice,
+    overwrite: bool,
+) -> Written:
+    """The stack filtered into a file, frame by frame, with a progress bar."""
+    import math
+    import time
+
+    from napari_noise2self.stacks.filtered import Filtered
+    from napari_noise2self.stacks.writing import write
+
+    with progress_bar(quiet) as bar:
+        task = bar.add_task("Filtering", total=1, left="")
+        began = time.monotonic()
+
+        def show(fraction: float) -> None:
+            seconds = time.monotonic() - began
+            left = seconds * (1 - fraction) / fraction if fraction else math.nan
+            bar.update(task, completed=fraction, left=time_left(left))
+
+        image = Filtered(best, stack, output, show)
+        record = {"filter": str(best), "output": output}
+        return write(target, image, stack, dtype=dtype, overwrite=overwrite, provenance=record)
 
 
 def _lines(found: Calibration) -> Iterator[str]:

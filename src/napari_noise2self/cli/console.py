@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -18,13 +20,23 @@ if TYPE_CHECKING:
     from napari_noise2self.engine.pipeline import Result
     from napari_noise2self.stacks.stack import Stack
 
+Answer = TypeVar("Answer")
+# So much of the name of a file stands beside a bar.
+_LONGEST_NAME = 32
+
 # Everything but results goes here.
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 @contextmanager
-def errors() -> Iterator[None]:
-    """End with one sentence and the exit status that fits it."""
+def errors(partial: str | None = None) -> Iterator[None]:
+    """End with one sentence and the exit status that fits it.
+
+    Parameters
+    ----------
+    partial : str, optional
+        The folder from which interrupted work can go on, if it is there.
+    """
     from napari_noise2self.engine.errors import Noise2SelfError
 
     try:
@@ -38,7 +50,13 @@ def errors() -> Iterator[None]:
     except OSError as error:
         fail(f"{error.filename or 'A file'} could not be used: {error.strerror or error}.")
     except KeyboardInterrupt:
-        err.print("Interrupted: no unfinished file was left.")
+        if partial is not None and Path(partial).is_dir():
+            err.print(
+                f"Interrupted: what is done lies in {partial}; --resume goes on from there.",
+                markup=False,
+            )
+        else:
+            err.print("Interrupted: no unfinished file was left.")
         raise typer.Exit(130) from None
 
 
@@ -59,8 +77,8 @@ def progress_bar(quiet: bool) -> Progress:
     from rich.progress import BarColumn, Progress, TextColumn
 
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
         TextColumn("{task.percentage:>3.0f} %"),
         TextColumn("{task.fields[left]}"),
         console=err,
@@ -71,50 +89,96 @@ def progress_bar(quiet: bool) -> Progress:
 
 def time_left(seconds: float) -> str:
     """How a bar tells the time that is left; nothing while it is not known."""
-    if not math.isfinite(seconds):
-        return ""
+    return f"{time_spent(seconds)} left" if math.isfinite(seconds) else ""
+
+
+def time_spent(seconds: float) -> str:
+    """A time in minutes and seconds, or hours before them."""
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02} left"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def run(
+    begin: Callable[[], Generator[Any, None, Answer]],
+    quiet: bool,
+    tell: Callable[[Any], None] | None = None,
+) -> Answer:
+    """Run long work to its end, with a progress bar.
+
+    Parameters
+    ----------
+    begin : callable
+        Makes the generator of events; imports that take long belong into it,
+        because the bar is there by then.
+    quiet : bool
+    tell : callable, optional
+        Called with every event that is neither a notice nor about progress.
+    """
+    with progress_bar(quiet) as bar:
+        task = bar.add_task("Starting", total=None, left="")
+        events = begin()
+        from napari_noise2self.engine.events import (
+            Notice,
+            PredictionEvent,
+            TrainingEvent,
+            WritingEvent,
+            exhaust,
+        )
+        from napari_noise2self.stacks.batch import BatchEvent
+
+        def show(event: Any) -> None:
+            if isinstance(event, Notice):
+                say(event.message, quiet)
+                return
+            if isinstance(event, TrainingEvent):
+                phase, fraction = "Training", event.step / event.steps
+            elif isinstance(event, PredictionEvent):
+                phase, fraction = "Denoising", event.fraction
+            elif isinstance(event, WritingEvent):
+                phase, fraction = "Writing", event.fraction
+            elif isinstance(event, BatchEvent):
+                phase = f"{event.number} of {event.count}  {_short(event.job.source.path)}"
+                fraction = event.fraction
+            else:
+                if tell is not None:
+                    tell(event)
+                return
+            left = time_left(event.seconds_left)
+            bar.update(task, description=phase, total=1, completed=fraction, left=left)
+
+        return exhaust(events, show)
+
+
+def _short(path: str) -> str:
+    """The end of a path, short enough to stand beside a bar."""
+    name = re.split(r"[/\\]", path.rstrip("/\\"))[-1]
+    return name if len(name) <= _LONGEST_NAME else f"{name[:12]}…{name[13 - _LONGEST_NAME :]}"
 
 
 def denoised(stack: Stack, config: TrainingConfig, quiet: bool) -> Result:
-    """The stack without its noise; with a progress bar."""
-    with progress_bar(quiet) as bar:
-        task = bar.add_task("Starting", total=None, left="")
-        from napari_noise2self.engine.events import Notice, TrainingEvent
+    """The stack without its noise, in memory; with a progress bar."""
+
+    def begin() -> Generator[Any, None, Result | None]:
         from napari_noise2self.engine.pipeline import denoise_events
 
-        events = denoise_events(stack.data, axes=stack.axes, config=config)
-        try:
-            while True:
-                event = next(events)
-                if isinstance(event, Notice):
-                    say(event.message, quiet)
-                    continue
-                if isinstance(event, TrainingEvent):
-                    phase, fraction = "Training", event.step / event.steps
-                else:
-                    phase, fraction = "Denoising", event.fraction
-                left = time_left(event.seconds_left)
-                bar.update(task, description=phase, total=1, completed=fraction, left=left)
-        except StopIteration as stop:
-            result: Result = stop.value
-            if result.error is not None:
-                raise result.error from None
-            return result
-        finally:
-            events.close()
+        return denoise_events(stack.data, axes=stack.axes, config=config)
+
+    result = run(begin, quiet)
+    assert result is not None  # nobody can have stopped it
+    if result.error is not None:
+        raise result.error
+    return result
 
 
-def summary(result: Result) -> dict[str, Any]:
+def summary(info: Mapping[str, Any]) -> dict[str, Any]:
     """How it was made; `output` is the file in a report, so the kind has another name."""
-    info = dict(result.info)
+    info = dict(info)
     return {"output_kind": info.pop("output"), **info}
 
 
-def in_words(result: Result) -> str:
+def in_words(info: Mapping[str, Any]) -> str:
     """The same in one sentence."""
-    info = result.info
     quality = info["quality"]
     score, gain = "none", ""
     if info["score"] is not None:

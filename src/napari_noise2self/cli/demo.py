@@ -61,11 +61,11 @@ def demo(
             "dtype": "float32",
             "psnr_noisy": round(psnr(sample.truth, sample.noisy.data, data_range=span), 2),
             "psnr_denoised": round(psnr(sample.truth, result.image, data_range=span), 2),
-            **summary(result),
+            **summary(result.info),
         }
         sentence = (
             f"{folder}: noisy {report['psnr_noisy']} dB, denoised {report['psnr_denoised']} dB "
-            f"(PSNR at the range of the truth); {in_words(result)}"
+            f"(PSNR at the range of the truth); {in_words(result.info)}"
         )
         finish(report, sentence, quiet, as_json)
 

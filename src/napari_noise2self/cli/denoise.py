@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from napari_noise2self.cli.console import denoised, errors, fail, finish, in_words, say, summary
+from napari_noise2self.cli.console import errors, finish, in_words, run, say, summary
 from napari_noise2self.cli.options import (
+    RESULT,
     Axes,
     Device,
+    Dtype,
     Epochs,
     Extent,
     GridWidth,
     Json,
+    Network,
+    Output,
     Overwrite,
     PartitionKind,
     Quiet,
+    Resume,
     Seed,
     Source,
     Subsets,
+    Volume,
+    ZarrVersion,
     chosen_partition,
+    model_target,
     training_config,
 )
 
@@ -31,7 +40,9 @@ def denoise(
     target: Annotated[
         Path,
         typer.Argument(
-            metavar="OUT", help="Ends in .ome.tif for OME-TIFF, in .tif for an ImageJ hyperstack."
+            metavar="OUT",
+            help="Ends in .ome.tif for OME-TIFF, in .tif for an ImageJ hyperstack, in .ome.zarr "
+            "for OME-Zarr.",
         ),
     ],
     partition: PartitionKind = None,
@@ -39,34 +50,34 @@ def denoise(
     subsets: Subsets = None,
     extent: Extent = None,
     epochs: Epochs = "auto",
-    network: Annotated[Literal["unet", "dncnn"], typer.Option(help="The network.")] = "unet",
-    output: Annotated[
-        Literal["auto", "single-pass", "j-invariant", "mixed"],
-        typer.Option(
-            help="Apply the network to the whole image, to its hidden pixels only, or mix the "
-            "latter with the image."
-        ),
-    ] = "auto",
+    network: Network = "unet",
+    output: Output = "auto",
     axes: Axes = None,
-    volume: Annotated[
-        bool, typer.Option("--volume", help="Denoise ZYX together instead of slice by slice.")
-    ] = False,
+    volume: Volume = False,
     device: Device = "auto",
     seed: Seed = 0,
-    dtype: Annotated[
-        Literal["source", "float32"],
-        typer.Option(help="Type of the pixels of OUT; 'source' rounds and clips."),
-    ] = "source",
+    dtype: Dtype = "source",
+    ome_zarr_version: ZarrVersion = "0.5",
     save_model: Annotated[
         Path | None,
-        typer.Option(metavar="MODEL", help="Also save the trained model (.safetensors)."),
+        typer.Option(
+            metavar="MODEL",
+            help="Also save the trained model (.safetensors).",
+            rich_help_panel=RESULT,
+        ),
     ] = None,
+    resume: Resume = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train on the image IN and write it without its noise to OUT."""
-    with errors():
+    """Train on the image IN and write it without its noise to OUT.
+
+    IN can be of any size: what does not fit into memory is denoised region by region into the
+    folder OUT.partial, which becomes OUT when it is whole. After an interruption --resume goes
+    on from there.
+    """
+    with errors(f"{target}.partial"):
         config = training_config(
             partition=chosen_partition(partition, grid, subsets, extent, seed),
             epochs=None if epochs == "auto" else float(epochs),
@@ -76,21 +87,30 @@ def denoise(
             seed=seed,
             volume=volume,
         )
+        if save_model is not None:
+            model_target(save_model, overwrite=overwrite)
+        from napari_noise2self.stacks.denoise_file import denoise_file_events
         from napari_noise2self.stacks.reading import read
-        from napari_noise2self.stacks.writing import check_free, check_target, write
 
         stack = read(source, axes)
-        check_target(target, stack, overwrite=overwrite)
-        if target.resolve() == source.resolve():
-            fail("IN and OUT are the same file: the source is never replaced.")
-        if save_model is not None:
-            if save_model.suffix != ".safetensors":
-                fail(f"A model is a .safetensors file: {save_model} has another ending.")
-            check_free(save_model, overwrite=overwrite)
         for notice in stack.notices:
             say(notice, quiet)
-        result = denoised(stack, config, quiet)
-        written = write(target, result.image, stack, dtype=dtype, overwrite=overwrite)
+
+        def begin() -> Generator[Any, None, Any]:
+            return denoise_file_events(
+                stack,
+                target,
+                config,
+                dtype=dtype,
+                overwrite=overwrite,
+                resume=resume,
+                source=source,
+                ome_zarr_version=ome_zarr_version,
+            )
+
+        made = run(begin, quiet)
+        assert made is not None  # nobody can have stopped it
+        written = made.written
         if written.clipped:
             say(
                 f"{written.clipped} pixels did not fit into {written.dtype} and were clipped: "
@@ -99,7 +119,7 @@ def denoise(
             )
         report: dict[str, Any] = {"output": str(target), "shape": list(stack.shape)}
         if save_model is not None:
-            result.denoiser.save(save_model)
+            made.denoiser.save(save_model)
             report["model"] = str(save_model)
-        report |= {"dtype": written.dtype, "clipped": written.clipped, **summary(result)}
-        finish(report, f"{target}: {in_words(result)}", quiet, as_json)
+        report |= {"dtype": written.dtype, "clipped": written.clipped, **summary(made.info)}
+        finish(report, f"{target}: {in_words(made.info)}", quiet, as_json)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_noise2self.cli.console import errors, say
-from napari_noise2self.cli.options import Axes, Json, Quiet, Source
+from napari_noise2self.cli.options import Axes, Json, Quiet, Source, flag
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.noise import NoiseReport
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 def noise(
     source: Source,
     axes: Axes = None,
-    volume: Annotated[
-        bool, typer.Option("--volume", help="Measure the correlation along Z too.")
-    ] = False,
+    volume: Annotated[bool, flag("--volume", "Measure the correlation along Z too.", None)] = False,
     residual: Annotated[
         Path | None,
         typer.Option(

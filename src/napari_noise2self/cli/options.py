@@ -29,64 +29,118 @@ def _numbers(text: str) -> str:
     return text
 
 
-Source = Annotated[Path, typer.Argument(metavar="IN", help="A TIFF, OME-TIFF, PNG or NPY file.")]
-Axes = Annotated[
-    str | None,
-    typer.Option(help="One letter per axis, such as TZYX, where the file is wrong or silent."),
-]
-Epochs = Annotated[
+# The headings under which `--help` lists the options.
+LEARNING, RESULT, CONDUCT = "What is learned", "The result", "How it runs"
+
+FORMATS = "TIFF, OME-TIFF, OME-Zarr (also at https:// or s3://), PNG or NPY"
+Source = Annotated[
     str,
-    typer.Option(
-        metavar="N|auto",
-        callback=_epochs,
-        help="Length of the training: one epoch draws as many targets as the data has pixels.",
+    typer.Argument(metavar="IN", help=f"{FORMATS}; or a folder of TIFFs that are one image."),
+]
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IN",
+        help=f"Images ({FORMATS}), folders of images, and patterns such as 'day*/**/*.tif'.",
     ),
 ]
-Device = Annotated[Literal["auto", "cuda", "mps", "cpu"], typer.Option(help="Where to compute.")]
-Seed = Annotated[int, typer.Option(min=0, help="Same seed and device: same result.")]
+
+
+def flag(name: str, text: str, panel: str | None = CONDUCT) -> Any:
+    """An option without a value."""
+    return typer.Option(name, metavar="", help=text, rich_help_panel=panel)
+
+
+def _option(text: str, metavar: str, panel: str = LEARNING, *names: str, **more: Any) -> Any:
+    return typer.Option(*names, metavar=metavar, help=text, rich_help_panel=panel, **more)
+
+
+Axes = Annotated[
+    str | None,
+    _option(
+        "One letter per axis, such as TZYX, where the file is wrong or silent.", "TCZYX", CONDUCT
+    ),
+]
+Series = Annotated[bool, flag("--series", "A folder is one image, and its files are planes of it.")]
+Epochs = Annotated[
+    str,
+    _option(
+        "Length of the training: one epoch draws as many targets as the data has pixels.",
+        "N|auto",
+        callback=_epochs,
+    ),
+]
+Device = Annotated[
+    Literal["auto", "cuda", "mps", "cpu"],
+    _option("Where to compute: cuda, mps or cpu.", "NAME", CONDUCT),
+]
+Seed = Annotated[int, _option("Same seed and device: same result.", "N", min=0)]
 Kind = Literal["grid", "random", "checkerboard"]
 PartitionKind = Annotated[
     Kind | None,
-    typer.Option(
+    _option(
+        "Which pixels are hidden together: regular lattices (grid), pixels by chance (random), "
+        "or one colour of a checkerboard.",
+        "KIND",
+        LEARNING,
         "--partition",
         show_default="grid",
-        help="Which pixels are hidden together: regular lattices, pixels by chance, or one colour "
-        "of a checkerboard.",
     ),
 ]
 GridWidth = Annotated[
     str | None,
-    typer.Option(
+    _option(
+        "Grid width of the partition, or one per axis as in 2x4x4.",
+        "N",
+        LEARNING,
         "--grid",
-        metavar="N",
         callback=lambda text: text and _numbers(text),
         show_default="automatic",
-        help="Grid width of the partition, or one per axis as in 2x4x4.",
     ),
 ]
 Subsets = Annotated[
     int | None,
-    typer.Option(
-        "--subsets",
-        metavar="N",
+    _option(
+        "Number of subsets of a random partition: one in N pixels is hidden at a time.",
+        "N",
         show_default="25",
-        help="Number of subsets of a random partition: one in N pixels is hidden at a time.",
     ),
 ]
 Extent = Annotated[
     str | None,
-    typer.Option(
-        "--extent",
-        metavar="N",
+    _option(
+        "Odd width of the block hidden around each target, against correlated noise: 1x3 hides "
+        "three pixels along x.",
+        "N",
         callback=lambda text: text and _numbers(text),
         show_default="1",
-        help="Odd width of the block hidden around each target, against correlated noise: "
-        "1x3 hides three pixels along x.",
     ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Network = Annotated[Literal["unet", "dncnn"], _option("The network: unet or dncnn.", "NAME")]
+Volume = Annotated[
+    bool, flag("--volume", "Denoise ZYX together instead of slice by slice.", LEARNING)
+]
+Output = Annotated[
+    Literal["auto", "single-pass", "j-invariant", "mixed"],
+    _option(
+        "Apply the network to the whole image (single-pass), to hidden pixels only (j-invariant), "
+        "or mix the latter with the image (mixed).",
+        "KIND",
+        RESULT,
+    ),
+]
+Dtype = Annotated[
+    Literal["source", "float32"],
+    _option("Type of the pixels: source, which rounds and clips, or float32.", "TYPE", RESULT),
+]
+ZarrVersion = Annotated[
+    Literal["0.5", "0.4"],
+    _option("Version of an OME-Zarr: 0.5 or 0.4.", "N", RESULT, "--ome-zarr-version"),
+]
+Resume = Annotated[bool, flag("--resume", "Go on with what OUT.partial holds of an earlier run.")]
+Overwrite = Annotated[bool, flag("--overwrite", "Replace files that exist.")]
+Quiet = Annotated[bool, flag("--quiet", "Say nothing but errors.")]
+Json = Annotated[bool, flag("--json", "Print one JSON object on standard output.")]
 
 
 def training_config(**settings: Any) -> TrainingConfig:
@@ -137,3 +191,13 @@ def _per_axis(text: str | None) -> int | tuple[int, ...] | None:
     if text is None:
         return None
     return tuple(map(int, text.split("x"))) if "x" in text else int(text)
+
+
+def model_target(path: Path, *, overwrite: bool) -> None:
+    """Make sure that a model can be written to a file, and that it looks like one."""
+    from napari_noise2self.engine.errors import InputError
+    from napari_noise2self.stacks.targets import check_free
+
+    if path.suffix.lower() != ".safetensors":
+        raise InputError(f"A model is a .safetensors file: {path} has another ending.")
+    check_free(path, overwrite=overwrite)

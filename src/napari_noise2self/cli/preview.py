@@ -11,6 +11,7 @@ import typer
 from napari_noise2self.cli.console import denoised, errors, fail, finish, say
 from napari_noise2self.cli.figure import Panel, draw, save
 from napari_noise2self.cli.options import (
+    LEARNING,
     Axes,
     Device,
     Epochs,
@@ -24,6 +25,7 @@ from napari_noise2self.cli.options import (
     Source,
     Subsets,
     chosen_partition,
+    flag,
     training_config,
 )
 
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 # The network learns from so many pixels along Y and X, and slices, around what is drawn.
 _REACH, _SLICES = 512, 16
+# What is drawn is looked for in the middle of larger frames than that.
+_LOOKED_AT = (64, 2048, 2048)
 # Pixels across a picture: enough of them to see the pattern, few enough to see each.
 _FEWEST, _MOST = 24, 48
 _TINT = 0.6
@@ -56,7 +60,7 @@ def preview(
     epochs: Epochs = "auto",
     axes: Axes = None,
     volume: Annotated[
-        bool, typer.Option("--volume", help="Lay the partition through ZYX, not slice by slice.")
+        bool, flag("--volume", "Lay the partition through ZYX, not slice by slice.", LEARNING)
     ] = False,
     device: Device = "auto",
     seed: Seed = 0,
@@ -96,7 +100,7 @@ def preview(
         result = denoised(place, config, quiet)
         assert config.partition is not None
         picture = _Picture.of(place, config.partition, volume, result)
-        save(target, picture.figure(source.name), overwrite=overwrite)
+        save(target, picture.figure(Path(source).name), overwrite=overwrite)
         report = {
             "output": str(target),
             "input": str(source),
@@ -118,7 +122,11 @@ def _crop(stack: Stack, volume: bool) -> tuple[Stack, int]:
     layout = Layout.of(stack.shape, stack.axes, volume)
     check_image(stack.data, layout)
     number = layout.frames // 2
-    values = layout.read(stack.data, number)
+    looked_at = tuple(
+        slice(max(n - most, 0) // 2, max(n - most, 0) // 2 + min(n, most))
+        for n, most in zip(layout.spatial_shape, _LOOKED_AT[-layout.ndim :], strict=True)
+    )
+    values = layout.read(stack.data, number, looked_at)
     centre = _liveliest(values)
     sizes = (_SLICES, _REACH, _REACH)[-layout.ndim :]
     parts = []

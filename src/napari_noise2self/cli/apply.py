@@ -1,0 +1,209 @@
+"""``napari-noise2self apply M IN… OUT``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from napari_noise2self.cli.console import err, errors, fail, run, say, time_spent
+from napari_noise2self.cli.options import (
+    RESULT,
+    Axes,
+    Device,
+    Dtype,
+    Json,
+    Output,
+    Overwrite,
+    Quiet,
+    Resume,
+    Series,
+    Sources,
+    ZarrVersion,
+)
+
+if TYPE_CHECKING:
+    from napari_noise2self.stacks.batch import Export, Outcome
+    from napari_noise2self.stacks.many import Job
+
+_COLOURS = {"done": "green", "skipped": "yellow", "failed": "red", "interrupted": "yellow"}
+_WAY_OUT = "Name another file, or use --overwrite or --resume."
+
+
+def apply(
+    model: Annotated[
+        Path, typer.Argument(metavar="M", help="A model, as 'train' and --save-model write it.")
+    ],
+    sources: Sources,
+    out: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT",
+            help="For one image a file that ends in .ome.tif, .tif or .ome.zarr; for many, or with "
+            "a slash at its end, a folder.",
+        ),
+    ],
+    name: Annotated[
+        str,
+        typer.Option(
+            metavar="PATTERN",
+            help="How files in the folder are named: {name} of the image, {suffix} of the format, "
+            "{parent} folder, {number}, {model}; a slash makes folders.",
+            rich_help_panel=RESULT,
+        ),
+    ] = "{name}_denoised{suffix}",
+    file_format: Annotated[
+        Literal["ome-tiff", "imagej", "ome-zarr"] | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            show_default="that of the image, or ome-tiff",
+            help="Format of files in the folder: ome-tiff, imagej or ome-zarr.",
+            rich_help_panel=RESULT,
+        ),
+    ] = None,
+    ome_zarr_version: ZarrVersion = "0.5",
+    output: Output = "auto",
+    dtype: Dtype = "source",
+    axes: Axes = None,
+    series: Series = False,
+    device: Device = "auto",
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Denoise the images IN... with the model M, without training.
+
+    Each image becomes one file. One that cannot be denoised leaves the others unharmed; a table
+    says what was done, skipped and failed, and the exit status is 1 if any failed. Results that
+    exist are skipped, so that the same command goes on where it was interrupted; with --resume
+    also within a file.
+    """
+    with errors():
+        from napari_noise2self.stacks.many import find_images, plan, strangers_in_words
+
+        found = find_images(sources, series=series)
+        planned = plan(found, out, pattern=name, kind=file_format, fields={"model": model.stem})
+        if found.strangers:
+            say(strangers_in_words(found.strangers), quiet)
+        for result in planned.results:
+            say(f"{result} is left out: it is the name of another image's result.", quiet)
+        outcomes, interrupted = _apply_all(
+            model,
+            planned.jobs,
+            device,
+            quiet,
+            axes=axes,
+            output=output,
+            dtype=dtype,
+            overwrite=overwrite,
+            resume=resume,
+            ome_zarr_version=ome_zarr_version,
+        )
+        rows = [_row(job, outcomes.get(job)) for job in planned.jobs]
+        # Where one file was asked for, an older one is not an answer.
+        refused = planned.folder is None and rows[0]["state"] == "skipped" and not resume
+        if refused:
+            fail(f"{out}: {rows[0]['reason']} {_WAY_OUT}")
+        if as_json:
+            left_out = [*found.strangers, *planned.results]
+            print(json.dumps({"model": str(model), "files": rows, "left_out": left_out}))
+        elif not quiet:
+            _print_rows(rows, planned.folder)
+        if interrupted:
+            say("Interrupted: what is done is kept; --resume goes on from there.", quiet)
+            raise typer.Exit(130)
+        if any(row["state"] == "failed" for row in rows):
+            raise typer.Exit(1)
+
+
+def _apply_all(
+    model: Path,
+    jobs: Sequence[Job],
+    device: Literal["auto", "cuda", "mps", "cpu"],
+    quiet: bool,
+    export: Export | None = None,
+    **settings: Any,
+) -> tuple[dict[Job, Outcome], bool]:
+    """What became of the jobs, and whether the work was interrupted."""
+    outcomes: dict[Job, Outcome] = {}
+
+    def begin() -> Generator[Any, None, Any]:
+        from napari_noise2self.engine.model import Denoiser
+        from napari_noise2self.stacks.batch import apply_events
+
+        denoiser = Denoiser.load(model, device=device)
+        return apply_events(
+            denoiser, jobs, export=export, provenance={"model": model.name}, **settings
+        )
+
+    def tell(outcome: Outcome) -> None:
+        outcomes[outcome.job] = outcome
+        if outcome.state == "failed":
+            path = "" if outcome.job.source.path in outcome.reason else outcome.job.source.path
+            err.print(f"Error: {path}{': ' * bool(path)}{outcome.reason}", markup=False)
+
+    try:
+        run(begin, quiet, tell)
+    except KeyboardInterrupt:
+        return outcomes, True
+    return outcomes, False
+
+
+def _row(job: Job, outcome: Outcome | None) -> dict[str, Any]:
+    """What became of one image, ready for JSON."""
+    row: dict[str, Any] = {"input": job.source.path, "output": str(job.target)}
+    if outcome is None:
+        reason = "It was interrupted, or had not begun."
+        return {**row, "state": "interrupted", "reason": reason, "warnings": [], "seconds": 0.0}
+    written = outcome.written
+    return {
+        **row,
+        "state": outcome.state,
+        "reason": outcome.reason,
+        "warnings": list(outcome.warnings),
+        "seconds": outcome.seconds,
+        **({} if written is None else {"dtype": written.dtype, "clipped": written.clipped}),
+    }
+
+
+def _print_rows(rows: Sequence[dict[str, Any]], folder: Path | None) -> None:
+    """What became of all images: one sentence for one, a table for many."""
+    if len(rows) == 1 and rows[0]["state"] != "failed":
+        row = rows[0]
+        print(f"{row['output']}:", row["reason"] or f"denoised in {row['seconds']:.1f} s")
+    elif len(rows) > 1:
+        _print_table(rows)
+        counts = [f"{sum(row['state'] == state for row in rows)} {state}" for state in _COLOURS]
+        total = time_spent(sum(row["seconds"] for row in rows))
+        words = ", ".join(count for count in counts if not count.startswith("0 "))
+        print(f"{len(rows)} images in {total}: {words}. Results are in {folder}.")
+
+
+def _print_table(rows: Sequence[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    out = Console(highlight=False, emoji=False)
+    if not out.is_terminal:
+        # In a file every image has one line, whatever its length.
+        out.width = 10_000
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading, overflow in (("", "fold"), ("image", "fold"), ("result", "fold")):
+        table.add_column(heading, overflow=overflow)  # type: ignore[arg-type]
+    table.add_column("seconds", justify="right", no_wrap=True)
+    for row in rows:
+        remarks = [row["reason"] or row["output"], *row["warnings"]]
+        table.add_row(
+            Text(row["state"], _COLOURS[row["state"]]),
+            Text(row["input"]),
+            Text("\n".join(remarks) if out.is_terminal else " ".join(remarks)),
+            Text(f"{row['seconds']:.1f}" if row["state"] == "done" else ""),
+        )
+    out.print(table)

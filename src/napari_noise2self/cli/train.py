@@ -1,0 +1,173 @@
+"""``napari-noise2self train IN… --model M``."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_noise2self.cli.console import errors, finish, in_words, run, say, summary
+from napari_noise2self.cli.options import (
+    RESULT,
+    Axes,
+    Device,
+    Epochs,
+    Extent,
+    GridWidth,
+    Json,
+    Network,
+    Output,
+    Overwrite,
+    PartitionKind,
+    Quiet,
+    Seed,
+    Series,
+    Sources,
+    Subsets,
+    Volume,
+    chosen_partition,
+    model_target,
+    training_config,
+)
+
+if TYPE_CHECKING:
+    from napari_noise2self.engine.model import Denoiser
+    from napari_noise2self.stacks.stack import Stack
+
+
+def train(
+    sources: Sources,
+    model: Annotated[
+        Path,
+        typer.Option(
+            metavar="M",
+            help="Where the model goes, a .safetensors file.",
+            rich_help_panel=RESULT,
+        ),
+    ],
+    partition: PartitionKind = None,
+    grid: GridWidth = None,
+    subsets: Subsets = None,
+    extent: Extent = None,
+    epochs: Epochs = "auto",
+    network: Network = "unet",
+    output: Output = "auto",
+    axes: Axes = None,
+    volume: Volume = False,
+    series: Series = False,
+    device: Device = "auto",
+    seed: Seed = 0,
+    bioimageio: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="ZIP",
+            help="Also export the model as a package of the BioImage Model Zoo.",
+            rich_help_panel=RESULT,
+        ),
+    ] = None,
+    author: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Author of that package; can be given several times.",
+            rich_help_panel=RESULT,
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train one model on the images IN..., and save it to apply it to others.
+
+    The images need the same number of channels; their other axes can differ.
+    """
+    with errors():
+        config = training_config(
+            partition=chosen_partition(partition, grid, subsets, extent, seed),
+            epochs=None if epochs == "auto" else float(epochs),
+            network=network,
+            output=output,
+            device=device,
+            seed=seed,
+            volume=volume,
+        )
+        model_target(model, overwrite=overwrite)
+        if bioimageio is not None:
+            if not author:
+                raise typer.BadParameter("A package of the Model Zoo needs an --author.")
+            _check_package(bioimageio, overwrite)
+        from napari_noise2self.stacks.many import find_images, strangers_in_words
+        from napari_noise2self.stacks.training_set import read_training_set
+
+        found = find_images(sources, series=series)
+        if found.strangers:
+            say(strangers_in_words(found.strangers), quiet)
+        images = read_training_set(found.inputs, axes, volume=volume)
+        for sentence in images.left_out:
+            say(f"Left out: {sentence}", quiet)
+        for given, stack in zip(images.inputs, images.stacks, strict=True):
+            for notice in stack.notices:
+                say(f"{given.path}: {notice}", quiet)
+        from napari_noise2self.stacks.suits import remember
+
+        learned: list[Denoiser] = []
+
+        def begin() -> Generator[Any, None, bool]:
+            from napari_noise2self.engine.model import Denoiser
+
+            learned.append(Denoiser(config))
+            stacks = images.stacks
+            return learned[0].train([s.data for s in stacks], stacks[0].axes)
+
+        run(begin, quiet)
+        denoiser = learned[0]
+        remember(denoiser, images.stacks)
+        denoiser.save(model)
+        report: dict[str, Any] = {
+            "model": str(model),
+            "inputs": [given.path for given in images.inputs],
+            "left_out": [*found.strangers, *images.left_out],
+        }
+        if bioimageio is not None:
+            say(f"{model} is saved; the package follows.", quiet)
+            _export(denoiser, bioimageio, model.stem, author or [], images.stacks[0], overwrite)
+            report["bioimageio"] = str(bioimageio)
+        count = len(images.stacks)
+        report |= {
+            **summary({"output": denoiser.resolved_output(), **denoiser.summary}),
+            "settings": denoiser.config.model_dump(mode="json"),
+        }
+        of = "1 image" if count == 1 else f"{count} images"
+        finish(report, f"{model}: trained on {of}, {in_words(denoiser.summary)}", quiet, as_json)
+
+
+def _check_package(path: Path, overwrite: bool) -> None:
+    """Make sure, before training, that the package can be made."""
+    from importlib.util import find_spec
+
+    from napari_noise2self.engine.errors import InputError
+    from napari_noise2self.stacks.targets import check_free
+
+    if path.suffix.lower() != ".zip":
+        raise InputError(f"A package of the Model Zoo is a .zip file: {path} has another ending.")
+    check_free(path, overwrite=overwrite)
+    if find_spec("bioimageio") is None or find_spec("bioimageio.core") is None:
+        raise InputError(
+            'For a package of the Model Zoo, pip install "napari-noise2self[bioimageio]".'
+        )
+
+
+def _export(
+    denoiser: Denoiser, path: Path, name: str, authors: list[str], example: Stack, overwrite: bool
+) -> None:
+    import re
+
+    from napari_noise2self.stacks.bioimageio import export_bioimageio
+
+    # The format knows fewer letters in names than files do.
+    plain = re.sub(r"[^A-Za-z0-9 ()-]+", " ", name).strip() or "Noise2Self"
+    export_bioimageio(
+        denoiser, path, name=plain, authors=authors, example=example, overwrite=overwrite
+    )
