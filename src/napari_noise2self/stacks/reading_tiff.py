@@ -146,7 +146,9 @@ class Decoder:
 
             with _complaints(), tifffile.TiffFile(self.path) as tiff:
                 tiff.filehandle.seek(self.offset)
-                self._page = tifffile.TiffPage(tiff, index=self.index)
+                page = tifffile.TiffPage(tiff, index=self.index)
+                _ = page.decode, page.jpegheader  # kept by the page; JPEG looks into the file
+                self._page = page
         return self._page
 
     def __getstate__(self) -> dict[str, Any]:
@@ -284,6 +286,8 @@ def _pixels(path: Path, series: Any) -> tuple[LazyArray, int]:
     stored = np.dtype(page.parent.byteorder + series.dtype.char)
     if offset is not None and series.transform is None:
         raw = Raw(Path(page.parent.filehandle.path), stored, series.shape, offset)
+        if series.axes.endswith("S"):
+            raw.chunks = (1,) * (series.ndim - 3) + series.shape[-3:]
         if raw.end > Path(raw.source).stat().st_size:
             raise cut_off(raw.source)
         return raw, 0
