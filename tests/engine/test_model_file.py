@@ -196,5 +196,5 @@ def test_an_older_volume_model_keeps_its_network(tmp_path):
     safetensors.torch.save_file(network.state_dict(), path, {KEY: json.dumps(description)})
     denoiser = Denoiser.load(path, device="cpu")
     assert denoiser.resolved_output() == "j-invariant"
-    image = np.random.default_rng(0).normal(size=(3, 24, 24))
-    assert np.isfinite(denoiser.predict(image, axes="ZYX")).all()
+    image = np.random.default_rng(0).normal(size=(3, 16, 16))
+    assert np.isfinite(denoiser.predict(image, axes="ZYX", output="single-pass")).all()
