@@ -114,7 +114,9 @@ def export_bioimageio(
     _require_extra()
     from napari_noise2self.engine.torchscript import compiled
 
-    program = compiled(trained, averaging if denoiser.config.averaging else 1)
+    settings = denoiser.config.model_dump()
+    never_flipped = not settings["averaging"] or settings.get("recipe") == "plain"
+    program = compiled(trained, 1 if never_flipped else averaging)
     noisy = _example_image(trained, program, example)
     clean = trained.normalisation.invert(program(trained.normalisation.apply(noisy)[None])[0])
     # Beside the target, so that it can be moved there in one step.

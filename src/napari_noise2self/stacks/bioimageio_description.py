@@ -104,6 +104,7 @@ def readme(
         from_what={
             "n2n": "on pairs of noisy images (Noise2Noise)",
             "n2t": "on noisy images and their clean counterparts",
+            "sure": "on noisy images alone (by Stein's unbiased risk estimate)",
         }.get(summary.get("objective", ""), "on noisy images alone (Noise2Self)"),
         times="once"
         if program.averaging == 1
