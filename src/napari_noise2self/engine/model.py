@@ -7,7 +7,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -44,7 +44,16 @@ from napari_noise2self.engine.preparation import (
 from napari_noise2self.engine.preview import Preview
 from napari_noise2self.engine.sampling import Sampler
 from napari_noise2self.engine.scoring import HeldOut, Score
-from napari_noise2self.engine.streaming import Sink, predict_lazily, stream
+from napari_noise2self.engine.streaming import (
+    Sink,
+    Slab,
+    chunks_of,
+    plan,
+    predict_lazily,
+    predicted_region,
+    region_of,
+    stream,
+)
 from napari_noise2self.engine.sure import Risk
 from napari_noise2self.engine.targets import (
     chosen_objective,
@@ -378,7 +387,7 @@ class Denoiser:
         *,
         control: Control | None = None,
         out: NDArray[np.float32] | None = None,
-    ) -> Generator[PredictionEvent, None, tuple[NDArray[np.float32], bool]]:
+    ) -> Generator[Notice | PredictionEvent, None, tuple[NDArray[np.float32], bool]]:
         """Denoise as `predict` does, frame by frame.
 
         Parameters
@@ -393,7 +402,7 @@ class Denoiser:
 
         Yields
         ------
-        event : PredictionEvent
+        event : Notice or PredictionEvent
 
         Returns
         -------
@@ -445,6 +454,75 @@ class Denoiser:
         with engine_errors():
             method = self._method(image, layout, output)
             return (yield from stream(method, image, layout, sink, control or Control()))
+
+    def regions(
+        self,
+        image: Any,
+        chunks: Sequence[int],
+        axes: str | None = None,
+        output: Output = "auto",
+    ) -> list[tuple[slice, ...]]:
+        """What `predict_stream` denoises one after the other, to be shared between workers.
+
+        Parameters
+        ----------
+        image, axes, output
+            As for `predict_stream`; nothing of the image is read.
+        chunks : sequence of int
+            Per axis of the image, what is written at once: regions are unions
+            of whole chunks.
+
+        Returns
+        -------
+        regions : list of tuple of slice
+            One slice per axis; together they cover the image once.
+        """
+        image = as_array(image)
+        layout = Layout.of(image.shape, axes, self.config.volume)
+        return plan(layout, chunks, self._method(image, layout, output).reach, chunks_of(image))
+
+    def hot_rule(self, image: Any, axes: str | None = None) -> HotRule:
+        """From which grey value on a lone pixel of an image counts as hot.
+
+        It is told from samples of all of the image, so `predict_region`
+        should be given it where it is called more than once.
+        """
+        image = as_array(image)
+        with engine_errors():
+            return HotRule.of(image, Layout.of(image.shape, axes, self.config.volume))
+
+    def predict_region(
+        self,
+        image: Any,
+        region: Sequence[slice],
+        axes: str | None = None,
+        output: Output = "auto",
+        *,
+        rule: HotRule | None = None,
+    ) -> NDArray[np.float32]:
+        """One region of what `predict` gives for all of an image.
+
+        Parameters
+        ----------
+        image, axes, output
+            As for `predict_stream`; the region is read with a margin.
+        region : sequence of slice
+            One slice per axis of the image, with all of the channels.
+        rule : HotRule, optional
+            What `hot_rule` gives for the image; by default it is asked.
+
+        Returns
+        -------
+        denoised : ndarray of float32, shape of the region
+        """
+        image = as_array(image)
+        layout = Layout.of(image.shape, axes, self.config.volume)
+        part = region_of(layout, region)
+        with engine_errors():
+            method = self._method(image, layout, output)
+            rule = rule or HotRule.of(image, layout)
+            slab = Slab.read(image, layout, part, method.reach)
+            return predicted_region(method, slab, layout, part, rule)
 
     def _averaging(self, layout: Layout) -> int:
         """How many flips and rotations to average over: most of the gain comes from two."""

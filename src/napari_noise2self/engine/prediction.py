@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from napari_noise2self.engine.config import Replacement
 from napari_noise2self.engine.coordinates import coordinates, hashed
 from napari_noise2self.engine.errors import OutOfMemoryError
-from napari_noise2self.engine.events import INTERVAL, Control, PredictionEvent
+from napari_noise2self.engine.events import INTERVAL, Control, Notice, PredictionEvent
 from napari_noise2self.engine.hardware import (
     fits_in_memory,
     is_out_of_memory,
@@ -52,6 +52,10 @@ BYTES_PER_PIXEL = 40
 STRANGER_MULTIPLE = 16
 # The largest blocks that a replacement is taken from where all around is hidden, at least.
 FURTHEST = (4, 32, 32)
+
+# What applying a network yields: the share of the work that is done, or a sentence for the
+# user; last, the result.
+Part = float | Notice | NDArray[np.float32]
 
 # The symmetries of the square: whether to exchange Y and X, and which axes to flip.
 Symmetry = tuple[bool, tuple[int, ...]]
@@ -228,9 +232,7 @@ class Predictor:
             step.append(math.lcm(multiple, block) if masked else multiple)
         return Reach(tuple(margin), tuple(step))
 
-    def single_pass(
-        self, frame: NDArray[np.float32], place: Place | None = None
-    ) -> Iterator[float | NDArray[np.float32]]:
+    def single_pass(self, frame: NDArray[np.float32], place: Place | None = None) -> Iterator[Part]:
         """Apply the network to the frame as it is.
 
         Parameters
@@ -243,7 +245,7 @@ class Predictor:
 
         Yields
         ------
-        fraction or result : float or ndarray
+        part : float, Notice or ndarray
             The share of the work done after each piece; last, the result.
         """
         passes = [(None, symmetry) for symmetry in self.symmetries]
@@ -254,7 +256,7 @@ class Predictor:
         frame: NDArray[np.float32],
         valid: NDArray[np.bool_] | None = None,
         place: Place | None = None,
-    ) -> Iterator[float | NDArray[np.float32]]:
+    ) -> Iterator[Part]:
         """Predict each subset of the partition from the others (eq. 3 of the paper).
 
         Parameters
@@ -268,7 +270,7 @@ class Predictor:
 
         Yields
         ------
-        fraction or result
+        part
             As `single_pass`.
         """
         subsets = range(self.partition.subset_count(frame.ndim - 1))
@@ -301,7 +303,7 @@ class Predictor:
         valid: NDArray[np.bool_] | None = None,
         place: Place | None = None,
         origin: Sequence[int] | None = None,
-    ) -> Iterator[float | NDArray[np.float32]]:
+    ) -> Iterator[Part]:
         shape = frame.shape[1:]
         place = place or Place.whole(shape)
         geometry = self.geometry(place.frame)
@@ -340,7 +342,11 @@ class Predictor:
                 )
                 padded = reflect_pad(masked, before, after)
             done = 0
-            for piece, result in self._tiles(padded, geometry, goal, symmetry, place):
+            for tile in self._tiles(padded, geometry, goal, symmetry, place):
+                if isinstance(tile, Notice):
+                    yield tile
+                    continue
+                piece, result = tile
                 here = _spatial(
                     slice(part.start - g.start, part.stop - g.start)
                     for part, g in zip(piece.goal, goal, strict=True)
@@ -364,7 +370,7 @@ class Predictor:
 
     def _tiles(
         self, padded: Tensor, geometry: Geometry, goal: Box, symmetry: Symmetry, place: Place
-    ) -> Iterator[tuple[Piece, Tensor]]:
+    ) -> Iterator[tuple[Piece, Tensor] | Notice]:
         """The prediction of a part of a padded window, tile by tile, of smaller ones if need be."""
         ndim = len(goal)
         if self.tile_pixels is None:
@@ -373,6 +379,7 @@ class Predictor:
         pending = deque(geometry.pieces(goal, padded.shape[2:], self.tile_pixels))
         while pending:
             piece = pending.popleft()
+            result = None
             try:
                 result = self._apply(padded, piece, symmetry)
             except (RuntimeError, MemoryError) as error:
@@ -388,12 +395,15 @@ class Predictor:
                 self.tile_pixels = min(self.tile_pixels, size) // 2
                 smaller = geometry.pieces(piece.goal, padded.shape[2:], self.tile_pixels)
                 pending.extendleft(reversed(smaller))
-                result = None
-            if result is None:
-                # Outside of the handler, whose error holds what was allocated.
-                release_memory()
+            if result is not None:
+                yield piece, result
                 continue
-            yield piece, result
+            # Outside of the handler, whose error holds what was allocated.
+            release_memory()
+            yield Notice(
+                f"The memory of the {self.device.type} was not enough: the image is denoised in "
+                f"smaller tiles, of about {self.tile_pixels} pixels, which takes longer."
+            )
 
     @torch.inference_mode()
     def _apply(self, padded: Tensor, piece: Piece, symmetry: Symmetry) -> Tensor:
@@ -444,11 +454,11 @@ class Progress:
 
 
 def watched(
-    parts: Iterator[float | NDArray[np.float32]],
+    parts: Iterator[Part],
     work: float,
     progress: Progress,
     control: Control,
-) -> Generator[PredictionEvent, None, NDArray[np.float32] | None]:
+) -> Generator[Notice | PredictionEvent, None, NDArray[np.float32] | None]:
     """Run what `Predictor.single_pass` yields, and tell how far it is.
 
     Parameters
@@ -461,7 +471,7 @@ def watched(
 
     Yields
     ------
-    event : PredictionEvent
+    event : Notice or PredictionEvent
 
     Returns
     -------
@@ -478,6 +488,9 @@ def watched(
         if isinstance(part, np.ndarray):
             progress.done += work
             return part
+        if isinstance(part, Notice):
+            yield part
+            continue
         fraction = part
         if progress.due:
             yield progress.event(work * fraction)
@@ -497,7 +510,7 @@ class Method:
         How far `apply` looks; None if it needs whole frames.
     """
 
-    apply: Callable[[Frame], Iterator[float | NDArray[np.float32]]]
+    apply: Callable[[Frame], Iterator[Part]]
     normalisation: Normalisation
     reach: Reach | None
 
@@ -533,7 +546,7 @@ def predict_frames(
     layout: Layout,
     control: Control,
     out: NDArray[np.float32] | None = None,
-) -> Generator[PredictionEvent, None, tuple[NDArray[np.float32], bool]]:
+) -> Generator[Notice | PredictionEvent, None, tuple[NDArray[np.float32], bool]]:
     """Denoise the frames of an array one by one, the frame in view first.
 
     Parameters
@@ -548,7 +561,7 @@ def predict_frames(
 
     Yields
     ------
-    event : PredictionEvent
+    event : Notice or PredictionEvent
 
     Returns
     -------

@@ -14,7 +14,7 @@ from napari_noise2self.engine.events import Control
 from napari_noise2self.engine.hardware import fast_dtype
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.partition import Partition
-from napari_noise2self.engine.prediction import Method, Predictor
+from napari_noise2self.engine.prediction import Method, Part, Predictor
 from napari_noise2self.engine.preparation import Frame, HotRule, Normalisation
 from napari_noise2self.engine.windows import Place
 
@@ -50,7 +50,7 @@ class Preview:
         shape = self.layout.spatial_shape
         predictor = Predictor(network, self.partition, self.device, dtype=fast_dtype(self.device))
 
-        def apply(frame: Frame) -> Iterator[float | NDArray[np.float32]]:
+        def apply(frame: Frame) -> Iterator[Part]:
             return predictor.single_pass(frame.values, frame.place)
 
         method = Method(apply, self.normalisation, predictor.reach(shape, masked=False))

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_noise2self.engine.arrays import read_part
-from napari_noise2self.engine.errors import Noise2SelfError, OutputError
-from napari_noise2self.engine.events import INTERVAL, Control, PredictionEvent, exhaust
+from napari_noise2self.engine.errors import InputError, Noise2SelfError, OutputError
+from napari_noise2self.engine.events import INTERVAL, Control, Notice, PredictionEvent, exhaust
 from napari_noise2self.engine.hardware import engine_errors, memory_budget
 from napari_noise2self.engine.layout import CHANNEL_AXES, Layout
 from napari_noise2self.engine.prediction import Method, Progress, watched
@@ -168,6 +168,29 @@ def frames_of(layout: Layout, region: Region) -> NDArray[np.intp]:
     return numbers
 
 
+def region_of(layout: Layout, index: Sequence[slice]) -> Region:
+    """A region as it was asked for, with all its ends spelled out.
+
+    Raises
+    ------
+    InputError
+        If it does not lie in the array, has steps, or lacks channels.
+    """
+    if len(index) == len(layout.shape) and all(isinstance(part, slice) for part in index):
+        ends = [part.indices(n) for part, n in zip(index, layout.shape, strict=True)]
+        region = tuple(slice(start, stop) for start, stop, _ in ends)
+        if all(start < stop and step == 1 for start, stop, step in ends) and all(
+            part.stop - part.start == n
+            for letter, part, n in zip(layout.axes, region, layout.shape, strict=True)
+            if letter in CHANNEL_AXES
+        ):
+            return region
+    raise InputError(
+        f"The region {tuple(index)} cannot be denoised in an image of the shape {layout.shape}: "
+        f"give one slice per axis, with a step of 1 and all of the channels."
+    )
+
+
 def predict_region(
     method: Method,
     slab: Slab,
@@ -176,7 +199,7 @@ def predict_region(
     rule: HotRule,
     progress: Progress,
     control: Control,
-) -> Generator[PredictionEvent, None, NDArray[np.float32] | None]:
+) -> Generator[Notice | PredictionEvent, None, NDArray[np.float32] | None]:
     """Denoise one region of an array.
 
     Parameters
@@ -193,7 +216,7 @@ def predict_region(
 
     Yields
     ------
-    event : PredictionEvent
+    event : Notice or PredictionEvent
 
     Returns
     -------
@@ -218,13 +241,22 @@ def predict_region(
     return out
 
 
+def predicted_region(
+    method: Method, slab: Slab, layout: Layout, region: Region, rule: HotRule
+) -> NDArray[np.float32]:
+    """What `predict_region` returns."""
+    values = exhaust(predict_region(method, slab, layout, region, rule, Progress(1.0), Control()))
+    assert values is not None  # nobody can have stopped it
+    return values
+
+
 def stream(
     method: Method,
     image: Any,
     layout: Layout,
     sink: Sink,
     control: Control,
-) -> Generator[PredictionEvent, None, bool]:
+) -> Generator[Notice | PredictionEvent, None, bool]:
     """Denoise an array into a sink.
 
     Parameters
@@ -239,7 +271,7 @@ def stream(
 
     Yields
     ------
-    event : PredictionEvent
+    event : Notice or PredictionEvent
         `frame` is the last frame that has become complete in the sink.
 
     Returns
@@ -342,14 +374,8 @@ def predict_lazily(method: Method, image: Any, layout: Layout, rule: Any) -> Any
         for axis, line, d in zip(places, lines, depth, strict=True):
             region[axis] = line[block_id[axis]]
             start.append(max(region[axis].start - d, 0))
-        slab = Slab(block, tuple(start))
         with engine_errors():
-            events = predict_region(
-                method, slab, layout, tuple(region), rule, Progress(1.0), Control()
-            )
-            values = exhaust(events)
-        assert values is not None  # nobody can have stopped it
-        return values
+            return predicted_region(method, Slab(block, tuple(start)), layout, tuple(region), rule)
 
     return wide.map_blocks(
         predict_block,
@@ -384,7 +410,7 @@ def _written(
     missing: NDArray[np.intp],
     progress: Progress,
     control: Control,
-) -> Generator[PredictionEvent, None, None]:
+) -> Generator[Notice | PredictionEvent, None, None]:
     """Wait until a region has been written, also if a stop was asked for."""
     region, future = behind
     while not future.done():
@@ -401,7 +427,7 @@ def _written(
 
 def _waiting(
     future: Future[Any], progress: Progress, control: Control
-) -> Generator[PredictionEvent, None, None]:
+) -> Generator[Notice | PredictionEvent, None, None]:
     """Wait for a thread, or for a stop, and go on to tell how far the work is."""
     while not wait([future], INTERVAL).done and not control.stopped:
         yield progress.event()

@@ -20,7 +20,7 @@ from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.mixing import Mixing
 from napari_noise2self.engine.noise import NoiseReport
 from napari_noise2self.engine.partition import Partition
-from napari_noise2self.engine.prediction import Method, Predictor
+from napari_noise2self.engine.prediction import Method, Part, Predictor
 from napari_noise2self.engine.preparation import Block, Frame, HotRule, Normalisation
 from napari_noise2self.engine.sampling import Sampler
 from napari_noise2self.engine.scoring import HeldOut, Score, held_out, self_supervised_score
@@ -85,7 +85,7 @@ class Trained:
 
     def output(
         self, kind: str, predictor: Predictor, frame: Frame
-    ) -> Iterator[float | NDArray[np.float32]]:
+    ) -> Iterator[Part]:
         """One output of a frame, as `Predictor.single_pass` yields it."""
         if kind == "single-pass":
             yield from predictor.single_pass(frame.values, frame.place)
@@ -101,7 +101,7 @@ class Trained:
         """How frames of a spatial shape are turned into one output."""
         predictor = self.predictor(averaging)
 
-        def apply(source: Frame) -> Iterator[float | NDArray[np.float32]]:
+        def apply(source: Frame) -> Iterator[Part]:
             return self.output(kind, predictor, source)
 
         return Method(apply, self.normalisation, predictor.reach(frame, kind != "single-pass"))
