@@ -29,7 +29,13 @@ if TYPE_CHECKING:
     from napari_noise2self.stacks.batch import Export, Outcome
     from napari_noise2self.stacks.many import Job
 
-_COLOURS = {"done": "green", "skipped": "yellow", "failed": "red", "interrupted": "yellow"}
+_COLOURS = {
+    "done": "green",
+    "skipped": "yellow",
+    "failed": "red",
+    "interrupted": "yellow",
+    "not begun": "default",
+}
 _WAY_OUT = "Name another file, or use --overwrite or --resume."
 
 
@@ -158,8 +164,16 @@ def _row(job: Job, outcome: Outcome | None) -> dict[str, Any]:
     """What became of one image, ready for JSON."""
     row: dict[str, Any] = {"input": job.source.path, "output": str(job.target)}
     if outcome is None:
-        reason = "It was interrupted, or had not begun."
-        return {**row, "state": "interrupted", "reason": reason, "warnings": [], "seconds": 0.0}
+        from napari_noise2self.stacks.unfinished import unfinished
+
+        begun = unfinished(job.target)
+        return {
+            **row,
+            "state": "interrupted" if begun else "not begun",
+            "reason": "A part is done." if begun else "",
+            "warnings": [],
+            "seconds": 0.0,
+        }
     written = outcome.written
     return {
         **row,
@@ -177,14 +191,16 @@ def _print_rows(rows: Sequence[dict[str, Any]], folder: Path | None) -> None:
         row = rows[0]
         print(f"{row['output']}:", row["reason"] or f"denoised in {row['seconds']:.1f} s")
     elif len(rows) > 1:
-        _print_table(rows)
+        _print_table(rows, folder)
         counts = [f"{sum(row['state'] == state for row in rows)} {state}" for state in _COLOURS]
         total = time_spent(sum(row["seconds"] for row in rows))
         words = ", ".join(count for count in counts if not count.startswith("0 "))
         print(f"{len(rows)} images in {total}: {words}. Results are in {folder}.")
 
 
-def _print_table(rows: Sequence[dict[str, Any]]) -> None:
+def _print_table(rows: Sequence[dict[str, Any]], folder: Path | None) -> None:
+    import os
+
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -198,11 +214,15 @@ def _print_table(rows: Sequence[dict[str, Any]]) -> None:
     for heading, overflow in (("", "fold"), ("image", "fold"), ("result", "fold")):
         table.add_column(heading, overflow=overflow)  # type: ignore[arg-type]
     table.add_column("seconds", justify="right", no_wrap=True)
+    # What all have in common is not repeated.
+    folders = {os.path.split(row["input"])[0] for row in rows}
+    common = len(folders) == 1
     for row in rows:
-        remarks = [row["reason"] or row["output"], *row["warnings"]]
+        result = os.path.relpath(row["output"], folder) if row["state"] == "done" else ""
+        remarks = [text for text in (row["reason"], result, *row["warnings"]) if text]
         table.add_row(
             Text(row["state"], _COLOURS[row["state"]]),
-            Text(row["input"]),
+            Text(os.path.split(row["input"])[1] if common else row["input"]),
             Text("\n".join(remarks) if out.is_terminal else " ".join(remarks)),
             Text(f"{row['seconds']:.1f}" if row["state"] == "done" else ""),
         )

@@ -148,7 +148,7 @@ def _about_model(path: Path) -> dict[str, Any]:
     }
     trained = denoiser.trained
     return {
-        "trained on": trained_on(denoiser),
+        "trained on": " ".join(trained_on(denoiser)),
         "partition": trained.partition.description(trained.ndim),
         "output": denoiser.resolved_output(),
         **summary,

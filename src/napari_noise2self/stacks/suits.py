@@ -26,10 +26,12 @@ _MOST_NAMES = 20
 # The grey values of an image are looked at in so many frames, and so many pixels of each.
 _FRAMES = 4
 _SIDE = 512
-# A shift of the mean in deviations of the training data, and factors of their deviation, of the
-# deviation of the noise and of the pixel size, from which a model does noticeably worse.
-_SHIFT = 2.0
-_SPREAD = 3.0
+# From where on a model does noticeably worse, as benchmarks/suitability.py has it: the mean darker
+# or brighter by so many deviations of what it was trained on, the deviation smaller or larger
+# by such a factor; a model stands darker images much better than brighter ones.
+_SHIFT = (-2.0, 3.0)
+_SPREAD = (0.2, 3.0)
+# The same for the deviation of the noise, and for the pixel size.
 _NOISE = 1.5
 _PIXEL = 1.5
 
@@ -138,7 +140,7 @@ def suitability(denoiser: Denoiser, stack: Stack) -> list[str]:
             _other_range(trained, channel, values, where),
             _other_noise(trained.noise, found, channel, values, where),
         ]
-    sentences.append(_other_correlation(trained, found, denoiser.resolved_output()))
+    sentences.append(_other_correlation(trained, found))
     return [sentence for sentence in sentences if sentence]
 
 
@@ -221,9 +223,8 @@ def _other_range(
         return f"No pixel{where} that was looked at has a grey value."
     offset, scale = (getattr(trained.normalisation, name)[channel] for name in ("offset", "scale"))
     mean, spread = float(values.mean()), float(values.std())
-    shift = abs(mean - offset) / scale
-    factor = spread / scale
-    if shift <= _SHIFT and 1 / _SPREAD <= factor <= _SPREAD:
+    shift, factor = (mean - offset) / scale, spread / scale
+    if _SHIFT[0] <= shift <= _SHIFT[1] and _SPREAD[0] <= factor <= _SPREAD[1]:
         return None
     return (
         f"The grey values{where} are {mean:.4g} ± {spread:.3g}, but {offset:.4g} ± {scale:.3g} in "
@@ -256,8 +257,8 @@ def _other_noise(
     )
 
 
-def _other_correlation(trained: Trained, now: NoiseReport, output: str) -> str | None:
-    """Whether noise of neighbouring pixels is correlated that the model has never seen."""
+def _other_correlation(trained: Trained, now: NoiseReport) -> str | None:
+    """Whether the noise of neighbouring pixels is correlated only here, or only there."""
     if now.correlated and not now.covered_by(trained.partition):
         needed = "×".join(map(str, now.extent))
         return (
@@ -265,9 +266,11 @@ def _other_correlation(trained: Trained, now: NoiseReport, output: str) -> str |
             f"was trained: some of it will stay; train on this image, so that {needed} "
             f"pixels are hidden together."
         )
-    if trained.noise.correlated and not now.correlated and output != "single-pass":
+    measured = any(axis.rho for channel in now.channels for axis in channel.correlation.values())
+    if trained.noise.correlated and measured and not now.correlated:
         return (
-            "The noise of neighbouring pixels was correlated where the model was trained, and no "
-            "such noise was found here: a model trained on this image would keep more detail."
+            "The noise of neighbouring pixels was correlated where the model was trained, and is "
+            "not here: the model takes fine detail for noise, and one trained on this image "
+            "would keep it."
         )
     return None
