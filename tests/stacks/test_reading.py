@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+
 import imagecodecs
 import numpy as np
 import pytest
@@ -201,6 +203,61 @@ def test_what_is_no_image_is_refused_in_one_sentence(tmp_path, name):
     assert "\n" not in sentence
     if name not in ("scalar.npy", "nothing.npy"):
         assert name in sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.tif", imagecodecs.png_encode(noise(16, 20))),
+        ("a.png", b"II*\x00 and more"),
+        ("a.npy", b"\x89HDF\r\n\x1a\n"),
+        ("a.tiff", b"PK\x03\x04"),
+    ],
+)
+def test_a_file_of_another_kind_than_its_name_says(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(Noise2SelfError, match=r"by its content, not what its name says"):
+        read(tmp_path / name)
+
+
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    path = tmp_path / "a.npy"
+    np.save(path, noise(16, 20))
+
+    def forbidden(self, *args, **settings):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(type(path), "open", forbidden)
+    with pytest.raises(Noise2SelfError, match=r"a\.npy could not be read: Permission denied\."):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["Größe µ, 2.tif", "a b/c (1)/d [x].npy", "细胞.png"])
+def test_any_path_will_do(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = noise(16, 20)
+    if path.suffix == ".tif":
+        tifffile.imwrite(path, data, compression="zlib")
+    elif path.suffix == ".npy":
+        np.save(path, data)
+    else:
+        path.write_bytes(imagecodecs.png_encode(data))
+    for given in (path, str(path)):
+        np.testing.assert_array_equal(read(given).data, data)
+        assert read(given).name == path.stem
+
+
+def test_npy_is_read_where_it_is_indexed_and_refused_when_cut_off(tmp_path):
+    path = tmp_path / "a.npy"
+    data = np.asfortranarray(noise(3, 16, 20, dtype=">u2"))
+    np.save(path, data)
+    stack = read(path)
+    assert not isinstance(stack.data, np.ndarray)
+    np.testing.assert_array_equal(stack.data[1:, 3], data[1:, 3])
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(Noise2SelfError, match="cut off"):
+        read(path)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from napari_noise2self import Noise2SelfError
-from napari_noise2self.stacks.stack import Stack, unit_symbol
+from napari_noise2self.stacks.axes import from_shape
+from napari_noise2self.stacks.stack import Stack, as_dask, unit_symbol
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,10 @@ def test_sequences_become_tuples_and_missing_sizes_none():
         {"axes": "ZYX", "scale": (1.0, 1.0, float("nan"))},
         {"axes": "ZYX", "units": ("µm",)},
         {"axes": "CYX", "channel_names": ("one",)},
+        {"axes": "CYX", "channel_colors": ("#ff0000",)},
+        {"axes": "ZYX", "channel_colors": ("red",)},
+        {"axes": "ZYX", "translate": (0, 0)},
+        {"axes": "ZYX", "translate": (0, 0, float("inf"))},
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(settings):
@@ -67,3 +72,34 @@ def test_channel_names_stay_with_their_axis():
     stack = Stack(np.zeros((2, 4, 5)), "CYX", channel_names=("DAPI", "GFP"))
     assert stack.with_axes("CXY").channel_names == ("DAPI", "GFP")
     assert stack.with_axes("TYX").channel_names is None
+
+
+def test_colours_have_one_form_and_stay_with_their_axis():
+    stack = Stack(np.zeros((2, 4, 5)), "CYX", channel_colors=["00FF00", "#ff00FFff"])
+    assert stack.channel_colors == ("#00ff00", "#ff00ff")
+    assert stack.with_axes("CXY").channel_colors == stack.channel_colors
+    assert stack.with_axes("TYX").channel_colors is None
+
+
+def test_a_place_stays_with_its_axis():
+    stack = Stack(np.zeros((2, 4, 5)), "ZYX", translate=(1, 2, 3))
+    assert stack.with_axes("t y x").translate == (None, 2.0, 3.0)
+    assert Stack(np.zeros((2, 4, 5)), "ZYX").with_axes("TYX").translate is None
+
+
+def test_a_guess_is_told_until_somebody_says_what_the_axes_are():
+    sentence = from_shape(3).notice((2, 4, 5))
+    stack = Stack(np.zeros((2, 4, 5)), "ZYX", guessed="ZYX", notices=("another", sentence))
+    assert stack.axes_words == sentence
+    corrected = stack.with_axes("ZYX")  # right as it was, but now it is known
+    assert corrected.notices == ("another",)
+    assert corrected.guessed == ""
+    assert corrected.axes_words == "Axes ZYX, told by the user."
+
+
+def test_as_dask_reads_planes_one_by_one():
+    data = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    lazy = as_dask(Stack(data, "TCYX"))
+    assert lazy.chunks == ((1, 1), (1, 1, 1), (4,), (5,))
+    np.testing.assert_array_equal(lazy.compute(scheduler="synchronous"), data)
+    assert as_dask(Stack(lazy, "TCYX")) is lazy

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,36 @@ class LazyArray(ABC):
         return f"<{type(self).__name__} {self.source} {self.shape} {self.dtype}>"
 
 
+@contextmanager
+def opening(source: str | Path) -> Iterator[None]:
+    """Turn whatever goes wrong while a file is opened into one sentence.
+
+    Parameters
+    ----------
+    source : str or path
+        The file or address.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        yield
+    except (Noise2SelfError, MemoryError):
+        raise
+    except OSError as error:
+        raise unreadable(str(source), error) from error
+    except Exception as error:
+        # Decoders of damaged files raise whatever they stumble upon.
+        kind = "" if "://" in str(source) else Path(source).suffix[1:].upper()
+        what = f"is no {kind} file or is damaged" if kind else "could not be read"
+        raise InputError(f"{source} {what} ({_reason(error)}).") from error
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
 def unreadable(source: str, error: OSError) -> InputError:
     """The error of a file that the system does not hand out."""
     return InputError(f"{source} could not be read: {error.strerror or error}.")
@@ -106,7 +137,7 @@ def unreadable(source: str, error: OSError) -> InputError:
 
 def damaged(source: str, error: Exception) -> InputError:
     """The error of a file of which a part does not decode."""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    reason = _reason(error)
     if "://" in source:
         what = "could not be read: a part is damaged, or its server does not hand out pieces"
         return InputError(f"{source} {what} ({reason}).")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_noise2self.engine.errors import InputError, Noise2SelfError
+from napari_noise2self.engine.errors import InputError
 from napari_noise2self.stacks import axes as known
-from napari_noise2self.stacks.lazy import Raw, unreadable
+from napari_noise2self.stacks.lazy import Raw, opening
 from napari_noise2self.stacks.reading_series import TIFF_ENDINGS, is_pattern, read_series
 from napari_noise2self.stacks.reading_tiff import cut_off, read_tiff
 from napari_noise2self.stacks.reading_zarr import is_zarr, read_zarr
@@ -70,28 +70,12 @@ def read(path: str | Path, axes: str | None = None) -> Stack:
         raises the same when it is indexed.
     """
     address = _ADDRESS.match(str(path))
-    if address is not None:
-        return _guarded(_read_remote, f"{address[1].lower()}://{str(path)[address.end() :]}", axes)
-    return _guarded(_read_local, Path(path), axes)
-
-
-def _guarded(reader: Callable[..., Stack], path: Any, axes: str | None) -> Stack:
-    """What a reader returns, or one sentence about what went wrong."""
-    try:
-        return reader(path, axes)
-    except (Noise2SelfError, MemoryError):
-        raise
-    except OSError as error:
-        raise unreadable(str(path), error) from error
-    except Exception as error:
-        # Decoders of damaged files raise whatever they stumble upon.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        what = (
-            f"is not a {path.suffix[1:].upper()} file or is damaged"
-            if isinstance(path, Path)
-            else "could not be read"
-        )
-        raise InputError(f"{path} {what} ({reason}).") from error
+    if address is None:
+        with opening(path):
+            return _read_local(Path(path), axes)
+    place = f"{address[1].lower()}://{str(path)[address.end() :]}"
+    with opening(place):
+        return _read_remote(place, axes)
 
 
 def _read_remote(address: str, axes: str | None) -> Stack:

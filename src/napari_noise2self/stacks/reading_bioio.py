@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,11 @@ def read_bioio(path: Path, axes: str | None = None) -> Stack:
         ) from error
     ending = path.suffix.lower()
     try:
-        image = _opened(path)
+        # Plug-ins warn of what they do not know: then it is unknown here too.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = _opened(path)
+            sizes = {letter: _size(image, letter) for letter in "TZYX"}
     except UnsupportedFileFormatError as error:
         if ending in get_plugins(use_cache=True):
             raise InputError(f"{path} is damaged, or no {ending[1:].upper()} file.") from error
@@ -81,7 +86,7 @@ def read_bioio(path: Path, axes: str | None = None) -> Stack:
     data = data[tuple(slice(None) if keep else 0 for keep in kept)]
     letters = "".join(letter for letter, keep in zip(letters, kept, strict=True) if keep)
     found = known.from_tifffile(letters, "the file")
-    scale, units = zip(*(_size(image, letter) for letter in found.letters), strict=True)
+    scale, units = zip(*(sizes.get(a, (None, None)) for a in found.letters), strict=True)
     channels = data.shape[letters.index("C")] if "C" in letters else 1
     guess = found.notice(data.shape)
     stack = Stack(
@@ -119,7 +124,7 @@ def _size(image: Any, letter: str) -> tuple[float | None, str | None]:
         seconds = interval.total_seconds() if interval is not None else 0
         return (seconds, "s") if seconds > 0 else (None, None)
     sizes = image.physical_pixel_sizes
-    size = getattr(sizes, letter, None) if letter in "ZYX" else None
+    size = getattr(sizes, letter, None)
     # Some plug-ins say 1 for what they do not know.
     if not size or (sizes.Y == sizes.X == 1 and sizes.Z in (None, 1)):
         return None, None

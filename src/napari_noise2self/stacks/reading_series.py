@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.stacks import axes as known
-from napari_noise2self.stacks.lazy import Joined
+from napari_noise2self.stacks.lazy import Joined, opening
 from napari_noise2self.stacks.natural import natural
 from napari_noise2self.stacks.reading_tiff import read_tiff
 from napari_noise2self.stacks.stack import Stack
@@ -58,14 +58,14 @@ def read_series(path: Path, axes: str | None = None) -> Stack:
     """
     notices: list[str] = []
     files = _files(path, notices)
-    first = read_tiff(files[0])
+    first = _read(files[0])
     if len(files) == 1 or _holds(first, files):
         return first if axes is None else read_tiff(files[0], axes)
     numbers = _numbers(files, path)
     lead = [len(set(values)) for values in numbers.values()]
     _check_complete(numbers, files, path, notices)
     with ThreadPoolExecutor(8) as threads:
-        stacks = [first, *threads.map(read_tiff, files[1:])]
+        stacks = [first, *threads.map(_read, files[1:])]
     for file, one in zip(files, stacks, strict=True):
         if (one.shape, one.dtype) != (first.shape, first.dtype):
             raise InputError(
@@ -95,6 +95,11 @@ def read_series(path: Path, axes: str | None = None) -> Stack:
         axes_source=found.source,
     )
     return stack if axes is None else stack.with_axes(axes)
+
+
+def _read(file: Path) -> Stack:
+    with opening(file):
+        return read_tiff(file)
 
 
 def _files(path: Path, notices: list[str]) -> list[Path]:
@@ -212,7 +217,7 @@ def _check_complete(
     if len(present) < expected:
         hole = next(at for at in itertools.product(*values.values()) if at not in present)
         where = ", ".join(
-            f"{'number' if letter == 'Q' else letter} {n}"
+            f"number {n}" if letter == "Q" else f"{letter}{n}"
             for letter, n in zip(values, hole, strict=True)
         )
         sizes = " × ".join(str(len(some)) for some in values.values())

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_noise2self.engine.errors import InputError
+from napari_noise2self.engine.layout import Layout
+from napari_noise2self.stacks.reading import read
+
+RNG = np.random.default_rng(0)
+PLANES = RNG.integers(0, 4000, (3, 2, 70, 90)).astype("uint16")
+COLOURS = RNG.integers(0, 255, (3, 50, 60, 3)).astype("uint8")
+
+
+def write_apart(path, planes):
+    with tifffile.TiffWriter(path) as writer:
+        for plane in planes:
+            writer.write(plane, contiguous=False, metadata=None, rowsperstrip=9)
+
+
+@pytest.mark.parametrize(
+    ("data", "settings"),
+    [
+        (PLANES, {"photometric": "minisblack"}),
+        (PLANES, {"photometric": "minisblack", "byteorder": ">"}),
+        (PLANES, {"imagej": True, "metadata": {"axes": "TCYX"}}),
+        (PLANES, {"photometric": "minisblack", "compression": "lzw", "rowsperstrip": 7}),
+        (PLANES, {"photometric": "minisblack", "compression": "zlib", "byteorder": ">"}),
+        (PLANES, {"photometric": "minisblack", "bigtiff": True, "tile": (32, 48)}),
+        (
+            PLANES,
+            {"ome": True, "compression": "zstd", "tile": (32, 16), "metadata": {"axes": "TCYX"}},
+        ),
+        (PLANES[:, 0], {"photometric": "minisblack", "volumetric": True, "tile": (2, 32, 32)}),
+        (
+            PLANES.astype("float32"),
+            {"photometric": "minisblack", "compression": "zlib", "predictor": 3},
+        ),
+        (COLOURS, {"photometric": "rgb", "compression": "zlib"}),
+        (COLOURS, {"photometric": "rgb", "compression": "jpeg", "tile": (32, 32)}),
+        (
+            np.moveaxis(COLOURS, -1, 1),
+            {"photometric": "rgb", "planarconfig": "separate", "tile": (16, 32)},
+        ),
+        (PLANES[0, 0] > 2000, {"photometric": "minisblack"}),
+        (PLANES[:, 0], None),
+    ],
+)
+def test_every_layout_reads_like_tifffile_and_any_part_of_it(tmp_path, data, settings):
+    path = tmp_path / "a.tif"
+    if settings is None:
+        write_apart(path, data)
+    else:
+        tifffile.imwrite(path, data, **settings)
+    whole = tifffile.imread(path)
+    image = read(path).data
+    assert not isinstance(image, np.ndarray)
+    np.testing.assert_array_equal(image, whole)
+    for part in (
+        (..., slice(5, 41), slice(30, 31)),
+        (0, slice(3, 40, 2)),
+        (slice(None, None, -1),),
+    ):
+        np.testing.assert_array_equal(image[part], whole[part])
+    again = pickle.loads(pickle.dumps(image))
+    with ThreadPoolExecutor(4) as threads:
+        for row, part in enumerate(threads.map(lambda row: again[..., row, :], range(20))):
+            np.testing.assert_array_equal(part, whole[..., row, :])
+
+
+@pytest.mark.parametrize("tile", [None, (32, 32)])
+def test_only_what_is_asked_for_is_decoded_and_damage_is_found_there(tmp_path, tile):
+    path = tmp_path / "a.tif"
+    planes = PLANES[:, 0]
+    tifffile.imwrite(path, planes, compression="zlib", tile=tile, photometric="minisblack")
+    with tifffile.TiffFile(path) as tiff:
+        offset = tiff.pages[1].dataoffsets[-1]
+    content = bytearray(path.read_bytes())
+    content[offset : offset + 40] = bytes(40)
+    path.write_bytes(content)
+
+    stack = read(path)
+    layout = Layout.of(stack.shape, stack.axes)
+    np.testing.assert_array_equal(layout.read(stack.data, 0)[0], planes[0])
+    if tile is not None:  # its other tiles are whole
+        np.testing.assert_array_equal(stack.data[1, :40, :40], planes[1, :40, :40])
+    with pytest.raises(
+        InputError, match=r"a\.tif is damaged or was cut off: a part cannot be read"
+    ):
+        layout.read(stack.data, 1)
+
+
+def test_a_file_that_is_cut_off_after_it_was_opened(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, PLANES, compression="zlib", photometric="minisblack")
+    image = read(path).data
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 1000)
+    with pytest.raises(InputError, match=r"a\.tif is damaged or was cut off"):
+        image[-1, -1]
+
+
+def test_a_pyramid_is_read_in_full_resolution(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    settings = {"tile": (16, 16), "compression": "zlib"}
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(PLANES[0], subifds=1, metadata={"axes": "CYX"}, **settings)
+        writer.write(PLANES[0, :, ::2, ::2], subfiletype=1, **settings)
+    stack = read(path)
+    np.testing.assert_array_equal(stack.data, PLANES[0])
+    assert stack.notices == ()
+
+
+def ome_in_two_files(folder):
+    """Two frames, each in a file of its own."""
+    parts = "".join(
+        f'<TiffData FirstT="{t}" IFD="0" PlaneCount="2">'
+        f'<UUID FileName="part {t}.ome.tif">urn:uuid:{t}</UUID></TiffData>'
+        for t in range(2)
+    )
+    for t in range(2):
+        xml = (
+            f'<?xml version="1.0" encoding="UTF-8"?>'
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{t}">'
+            f'<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCTZ" Type="uint16" '
+            f'SizeX="90" SizeY="70" SizeC="2" SizeT="2" SizeZ="1">'
+            f'<Channel ID="Channel:0:0" Name="DAPI" Color="65535"/>'
+            f'<Channel ID="Channel:0:1" Name="GFP" Color="16711935"/>{parts}'
+            f'<Plane TheT="0" TheC="0" TheZ="0" DeltaT="10" DeltaTUnit="ms"/>'
+            f'<Plane TheT="1" TheC="0" TheZ="0" DeltaT="260" DeltaTUnit="ms"/>'
+            f"</Pixels></Image></OME>"
+        )
+        with tifffile.TiffWriter(folder / f"part {t}.ome.tif") as writer:
+            for plane in PLANES[t]:
+                writer.write(plane, contiguous=False, metadata=None, description=xml)
+    return folder / "part 0.ome.tif"
+
+
+def test_ome_tiff_in_several_files(tmp_path):
+    path = ome_in_two_files(tmp_path)
+    stack = read(path)
+    assert stack.axes == "TCYX"
+    np.testing.assert_array_equal(stack.data, PLANES[:2])
+    assert stack.channel_names == ("DAPI", "GFP")
+    assert stack.channel_colors == ("#0000ff", "#00ff00")
+    assert stack.size("T") == (250.0, "ms")  # no time increment, but the time of each plane
+    np.testing.assert_array_equal(read(tmp_path).data, PLANES[:2])  # the folder is the same image
+    (tmp_path / "part 1.ome.tif").unlink()
+    stack = read(path)
+    assert not np.asarray(stack.data[1]).any()
+    assert len(stack.notices) == 1
+    assert "2 planes are missing" in stack.notices[0]
+
+
+def test_colours_of_imagej(tmp_path):
+    ramp = np.arange(256, dtype="uint8")
+    tables = [np.stack([ramp * 0, ramp, ramp * 0]), np.stack([ramp, ramp * 0, ramp])]
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        PLANES[0],
+        imagej=True,
+        metadata={"axes": "CYX", "LUTs": tables, "mode": "composite"},
+    )
+    assert read(tmp_path / "a.tif").channel_colors == ("#00ff00", "#ff00ff")
+
+
+def test_ome_metadata_that_do_not_fit_the_pages_are_told(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, PLANES[:, 0], ome=True, metadata={"axes": "TYX"})
+    # The comment is as long as before, so that nothing else of the file changes.
+    path.write_bytes(path.read_bytes().replace(b'SizeT="3"', b'SizeT="5"'))
+    stack = read(path)
+    assert stack.shape == (5, 70, 90)
+    assert "2 planes are missing" in stack.notices[0]
+    path.write_bytes(path.read_bytes().replace(b'SizeX="90"', b'SizeX="80"'))
+    stack = read(path)
+    np.testing.assert_array_equal(stack.data, PLANES[:, 0])
+    assert any("do not fit" in notice for notice in stack.notices)
+
+
+def test_axes_of_the_user_overrule_the_file_and_must_fit_it(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, PLANES, imagej=True, metadata={"axes": "TCYX"})
+    assert read(path, "z c y x").axes == "ZCYX"
+    with pytest.raises(InputError, match="give one letter per axis"):
+        read(path, "ZYX")
