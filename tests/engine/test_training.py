@@ -14,6 +14,7 @@ from napari_noise2self.engine.errors import EngineError, OutOfMemoryError
 from napari_noise2self.engine.events import Control, Notice, TrainingEvent
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.masking import dilate
+from napari_noise2self.engine.optimizer import AdamW
 from napari_noise2self.engine.preparation import prepare
 from napari_noise2self.engine.sampling import Sampler
 
@@ -96,11 +97,11 @@ def test_the_loss_is_a_true_mean_over_the_targets(noisy):
     net = nn.Conv2d(1, 1, 1)
     nn.init.zeros_(net.weight)
     nn.init.zeros_(net.bias)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
     _, clean, targets = sampler.batch(4, np.random.default_rng(5))
     losses = training._step(
         net,
-        optimizer,
+        AdamW(net),
+        0.0,
         sampler,
         config.batch_size,
         np.random.default_rng(5),

@@ -116,7 +116,10 @@ Extent = Annotated[
         show_default="1",
     ),
 ]
-Network = Annotated[Literal["unet", "dncnn"], _option("The network: unet or dncnn.", "NAME")]
+Network = Annotated[
+    Literal["unet", "dncnn", "unet-paper"],
+    _option("The network: unet, dncnn, or the larger and slower unet-paper.", "NAME"),
+]
 Volume = Annotated[
     bool, flag("--volume", "Denoise ZYX together instead of slice by slice.", LEARNING)
 ]

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,12 @@ from napari_noise2self.engine.arrays import as_array
 from napari_noise2self.engine.calibrated import CalibratedFilter
 from napari_noise2self.engine.calibration import calibrate_events
 from napari_noise2self.engine.calibration_report import CalibrationEvent
-from napari_noise2self.engine.config import Network, TrainingConfig
+from napari_noise2self.engine.config import (
+    DEFAULT_NETWORKS,
+    NETWORK_TITLES,
+    Network,
+    TrainingConfig,
+)
 from napari_noise2self.engine.errors import InputError, Noise2SelfError
 from napari_noise2self.engine.events import INTERVAL, Control, Notice, TrainingEvent, exhaust
 from napari_noise2self.engine.filters import DEFAULT_FILTERS, FILTER_NAMES, named
@@ -36,9 +41,7 @@ from napari_noise2self.engine.preparation import check_image
 from napari_noise2self.engine.ranking import Ranking, Row
 from napari_noise2self.engine.scoring import HeldOut, Score, psnr, self_supervised_score, ssim
 
-NETWORKS = tuple(name for name in get_args(Network) if name != "custom")
-TITLES = {"unet": "UNet", "dncnn": "DnCNN"}
-DEFAULT_DENOISERS = (*DEFAULT_FILTERS, *NETWORKS)
+DEFAULT_DENOISERS = (*DEFAULT_FILTERS, *DEFAULT_NETWORKS)
 # What is compared is held in memory and shown: a region of something larger has to be chosen.
 MOST_PIXELS = 2**24
 
@@ -137,7 +140,7 @@ def compare(
     image : array_like
         Of at most 16 million pixels: crop larger ones.
     denoisers : sequence, optional
-        Names of filters as in `calibrate`, "unet" or "dncnn" for networks
+        Names of filters as in `calibrate`, "unet", "dncnn" or "unet-paper" for networks
         that are trained on the image, paths of saved models, and trained
         `Denoiser` objects; by default all filters but BM3D and both networks.
     partition : Grid, RandomPartition or Checkerboard, optional
@@ -285,7 +288,7 @@ def compare_events(
                 seed=seed,
                 volume=volume,
             )
-            title = TITLES[name]
+            title = NETWORK_TITLES[name]
             rows.append((yield from _trained(title, config, judge, control, event, len(rows))))
             yield event(title, len(rows), fresh=True)
         for model in models:
@@ -309,24 +312,24 @@ def compare_events(
     )
 
 
-def _sorted_out(denoisers: Sequence[Any]) -> tuple[list[str], list[str], list[Any]]:
+def _sorted_out(denoisers: Sequence[Any]) -> tuple[list[str], list[Network], list[Any]]:
     """Filters, networks and models that were asked for."""
     if isinstance(denoisers, str):
         denoisers = [denoisers]
     filters: list[str] = []
-    networks: list[str] = []
+    networks: list[Network] = []
     models: list[Any] = []
     for wish in denoisers:
         if wish in FILTER_NAMES:
             filters.append(wish)
-        elif wish in NETWORKS:
+        elif wish in NETWORK_TITLES:
             networks.append(wish)
         elif isinstance(wish, Denoiser | Path) or str(wish).endswith(".safetensors"):
             models.append(wish)
         else:
             raise InputError(
-                f"There is no denoiser {wish!r}: use {', '.join((*FILTER_NAMES, *NETWORKS))}, or "
-                f"the path of a model."
+                f"There is no denoiser {wish!r}: use "
+                f"{', '.join((*FILTER_NAMES, *NETWORK_TITLES))}, or the path of a model."
             )
     for names in (filters, networks):
         if len(set(names)) < len(names):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_serializer,
     field_validator,
 )
@@ -17,10 +18,23 @@ from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.partition import Partition, partition_from
 
 Output = Literal["auto", "single-pass", "j-invariant", "mixed"]
-Network = Literal["unet", "dncnn", "custom"]
+Network = Literal["unet", "dncnn", "unet-paper", "custom"]
+# The networks that can be had by name, and what they are called.
+NETWORK_TITLES: dict[Network, str] = {
+    "unet": "UNet",
+    "dncnn": "DnCNN",
+    "unet-paper": "UNet of the paper",
+}
+# What is compared unless it is asked for otherwise: that of the paper takes many times as long.
+DEFAULT_NETWORKS: tuple[Network, ...] = ("unet", "dncnn")
 Device = Literal["auto", "cuda", "mps", "cpu"]
 Replacement = Literal["mean", "median", "neighbor", "uniform", "zero"]
-Objective = Literal["n2s", "n2n", "n2t"]
+Objective = Literal["n2s", "n2n", "n2t", "sure"]
+Recipe = Literal["default", "plain"]
+
+
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class TrainingConfig(BaseModel):
@@ -37,8 +51,10 @@ class TrainingConfig(BaseModel):
     replacement : {"mean", "median", "neighbor", "uniform", "zero"}
         What hidden pixels are replaced with: the mean or the median of their
         visible neighbours, one of these by chance, random values with the
-        mean and variance of the data, or the mean grey value.
-    network : {"unet", "dncnn", "custom"}
+        mean and variance of the data, or the mean grey value.  With a
+        `grey_range`, random values in that range, or the middle of it.
+    network : {"unet", "dncnn", "unet-paper", "custom"}
+        "unet-paper" is the UNet of the Noise2Self paper, larger and slower;
         "custom" is set when a `torch.nn.Module` of the caller is trained.
     channels : int
         Features of the UNet at full resolution.
@@ -63,11 +79,25 @@ class TrainingConfig(BaseModel):
     learning_rate : float, optional
         Peak of the one-cycle schedule; None takes 3e-3 for images and 1e-3
         for volumes, whose networks are less stable.
-    objective : {"n2s", "n2n", "n2t"}
+    objective : {"n2s", "n2n", "n2t", "sure"}
         What is learned to predict: hidden pixels of the image itself
         (Noise2Self), or from the whole image a target, which is a second
         noisy image of the same scene (Noise2Noise) or the truth.  A target
-        without a stated objective is taken to be noisy.
+        without a stated objective is taken to be noisy.  "sure" minimises
+        Stein's unbiased risk estimate instead, which has to know the variance
+        of the noise.
+    noise_sd : float or tuple of float, optional
+        The standard deviation of Gaussian noise, in grey values, for all
+        channels or each, where it is known for sure and the objective is
+        "sure"; None estimates the noise from the image.
+    grey_range : (float, float), optional
+        The grey values that are mapped to the ends of the same range whatever
+        the image; None maps each channel to mean 0 and variance 1.  Where
+        an image does not fit into the range, its own is taken, and told.
+    recipe : {"default", "plain"}
+        "plain" leaves out what this package adds to a textbook loop: Adam at
+        a constant learning rate (1e-3 by default), gradients as they are, the
+        last weights, crops and predictions that are never flipped.
     averaging : bool
         Average the prediction over the flips and rotations of the square, or
         over two of them where there are more than eight million pixels.
@@ -94,6 +124,9 @@ class TrainingConfig(BaseModel):
     crop_size: int = Field(default=128, ge=16)
     learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     objective: Objective = "n2s"
+    noise_sd: _Positive | tuple[_Positive, ...] | None = None
+    grey_range: tuple[_Finite, _Finite] | None = None
+    recipe: Recipe = "default"
     averaging: bool = True
 
     def __init__(self, **settings: Any) -> None:
@@ -102,10 +135,49 @@ class TrainingConfig(BaseModel):
         except ValidationError as error:
             raise InputError(_sentence(error)) from None
 
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> TrainingConfig:
+        """The settings of the Noise2Self paper for one of its data sets.
+
+        `engine.presets` says of every value whether the paper publishes it.
+
+        Parameters
+        ----------
+        name : {"paper-hanzi", "paper-imagenet", "paper-cellnet"}
+        **changes
+            Settings that are to be otherwise, such as ``network="dncnn"``.
+
+        Returns
+        -------
+        config : TrainingConfig
+
+        Raises
+        ------
+        InputError
+            If there is no such preset, or a setting is unknown or out of range.
+        """
+        from napari_noise2self.engine.presets import preset
+
+        return cls(**{**preset(name).settings, **changes})
+
     @field_validator("partition", mode="before")
     @classmethod
     def _partition_from_json(cls, value: Any) -> Any:
         return partition_from(value) if isinstance(value, dict) else value
+
+    @field_validator("noise_sd")
+    @classmethod
+    def _noise_for_sure(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None and info.data.get("objective") != "sure":
+            raise ValueError("it is used by the objective 'sure' alone, so leave it out")
+        return value
+
+    @field_validator("grey_range")
+    @classmethod
+    def _rising(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not value[0] < value[1]:
+            raise ValueError("the lower end comes first, as in (0, 255)")
+        return value
 
     @field_serializer("partition")
     def _partition_to_json(self, value: Partition | None) -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ from napari_noise2self.engine.events import (
     TrainingEvent,
     exhaust,
 )
+from napari_noise2self.engine.grey_range import mapped_by_range
 from napari_noise2self.engine.hardware import engine_errors, place, select_device
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.model_file import load_trained, save_trained
@@ -55,6 +56,7 @@ from napari_noise2self.engine.streaming import (
     stream,
 )
 from napari_noise2self.engine.sure import Risk
+from napari_noise2self.engine.sure_training import check_noise
 from napari_noise2self.engine.targets import (
     chosen_objective,
     loss_against,
@@ -239,6 +241,8 @@ class Denoiser:
             data = prepare(list(zip(images, layouts, strict=True)), control)
             if data is None:
                 return False
+            if self.config.grey_range is not None:
+                data = mapped_by_range(data, self.config.grey_range)
             for message in data.notices:
                 yield Notice(message)
             taught = None
@@ -251,8 +255,12 @@ class Denoiser:
             ndim = layouts[0].ndim
             noise = estimate_noise(images[0], axes, volume=self.config.volume)
             partition = self.config.partition or noise.suggestion.partition
-            notice = noise.notice(partition, automatic=self.config.partition is None)
-            if notice is not None:
+            if objective == "sure":
+                notice = check_noise(noise, self.config.noise_sd)
+            else:
+                notice = noise.notice(partition, automatic=self.config.partition is None)
+            # Nothing is hidden from a network that learns from a target.
+            if notice is not None and taught is None:
                 yield Notice(notice)
             check_partition(partition, data.blocks, layouts[0])
             network = self._learned(layouts[0]) if warm_start else self._custom
@@ -328,7 +336,7 @@ class Denoiser:
         return True
 
     def _learned(self, layout: Layout) -> nn.Module:
-        """A copy of the trained network, to go on from: the denoiser keeps it until it has ended."""
+        """A copy of the trained network to go on from; the denoiser keeps its own until then."""
         trained = self.trained
         channels = len(trained.normalisation.offset)
         if (layout.channels, layout.ndim) != (channels, trained.ndim):
@@ -526,7 +534,7 @@ class Denoiser:
 
     def _averaging(self, layout: Layout) -> int:
         """How many flips and rotations to average over: most of the gain comes from two."""
-        if not self.config.averaging:
+        if not self.config.averaging or self.config.recipe == "plain":
             return 1
         pixels = layout.frames * math.prod(layout.spatial_shape)
         return 8 if pixels <= FULL_AVERAGING_PIXELS else 2

@@ -1,4 +1,4 @@
-"""The networks: a small UNet and the DnCNN of the paper, in 2-D and 3-D.
+"""The networks: a small UNet, and the UNet and DnCNN of the paper, in 2-D and 3-D.
 
 A network may tell how it can be tiled: `halo`, the distance in pixels over
 which an input can change an output, and `multiple`, the step at which its
@@ -9,6 +9,7 @@ normalises over the whole image, or is a stranger) is applied to whole frames.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -131,6 +132,84 @@ def pad_to_multiple(x: Tensor, multiple: Sequence[int]) -> Tensor:
     return F.pad(x, [p for n in reversed(missing) for p in (0, n)], mode="replicate")
 
 
+class PaperUNet(nn.Module):
+    """The UNet of the Noise2Self paper, with instance normalisation.
+
+    Four levels of 32, 64, 128 and 256 channels above a bottom of 256, two 3x3
+    convolutions with `InstanceNorm` each, halved by strided and doubled by
+    transposed convolutions of 2x2, and a last convolution without
+    normalisation or activation: 3.3 million parameters.  What the paper leaves
+    open is chosen: halving and doubling work on each channel by itself, which
+    is what so few parameters leave room for, skips are concatenated, and the
+    activation is a leaky ReLU.
+
+    It normalises by the mean and the variance of what it is shown, so an output
+    depends on all of the image, however slightly: it cannot be tiled, and is
+    J-invariant only up to that.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Channels of the image.
+    ndim : {2, 3}
+        Spatial axes.  Z is never halved.
+    """
+
+    WIDTHS = (32, 64, 128, 256)
+
+    def __init__(self, inputs: int = 1, outputs: int = 1, ndim: int = 2) -> None:
+        super().__init__()
+        down = nn.Conv3d if ndim == 3 else nn.Conv2d
+        up = nn.ConvTranspose3d if ndim == 3 else nn.ConvTranspose2d
+        widths = self.WIDTHS
+        factor: Any = (1, 2, 2)[-ndim:]
+        self._least = tuple(f ** len(widths) for f in factor)
+        self.encoder = nn.ModuleList(
+            _normalised(ndim, before, width)
+            for before, width in itertools.pairwise([inputs, *widths])
+        )
+        self.down = nn.ModuleList(
+            down(width, width, factor, factor, groups=width) for width in widths
+        )
+        self.bottom = _normalised(ndim, widths[-1], widths[-1])
+        # What comes from below has as many channels as the skip beside it.
+        self.up = nn.ModuleList(
+            up(width, width, factor, factor, groups=width) for width in reversed(widths)
+        )
+        self.decoder = nn.ModuleList(
+            _normalised(ndim, 2 * width, after)
+            for width, after in itertools.pairwise(reversed(widths))
+        )
+        self.last = _normalised(ndim, 2 * widths[0], widths[0], layers=1)
+        self.head = _conv(ndim, widths[0], outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, inputs, [Z,] Y, X) to (batch, outputs, [Z,] Y, X), of any size."""
+        shape = x.shape[2:]
+        x = pad_to_multiple(x, self._least)
+        # One pixel at the bottom has no variance.
+        if x.shape[2:].numel() == math.prod(self._least):
+            x = F.pad(x, (0, self._least[-1]) + (0, 0) * (x.ndim - 3), mode="replicate")
+        skips: list[Tensor] = []
+        for block, down in zip(self.encoder, self.down, strict=True):
+            skips.append(block(x))
+            x = down(skips[-1])
+        x = self.bottom(x)
+        for up, block in zip(self.up, [*self.decoder, self.last], strict=True):
+            x = block(torch.cat([up(x), skips.pop()], dim=1))
+        x = self.head(x)
+        window: tuple[Any, ...] = (..., *(slice(n) for n in shape))
+        return x[window]
+
+
+def _normalised(ndim: int, inputs: int, outputs: int, layers: int = 2) -> nn.Sequential:
+    norm = nn.InstanceNorm3d if ndim == 3 else nn.InstanceNorm2d
+    parts: list[nn.Module] = []
+    for before in (inputs, outputs)[:layers]:
+        parts += [_conv(ndim, before, outputs), norm(outputs), nn.LeakyReLU(0.1, inplace=True)]
+    return nn.Sequential(*parts)
+
+
 class DnCNN(nn.Module):
     """The plain stack of convolutions of Zhang et al. (TIP 2017), not residual.
 
@@ -172,6 +251,9 @@ class DnCNN(nn.Module):
         return out
 
 
+_CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
 def build(config: TrainingConfig, channels: int, ndim: int, seed: int) -> nn.Module:
     """The network that `config` asks for, its weights drawn from `seed` alone.
 
@@ -193,17 +275,21 @@ def build(config: TrainingConfig, channels: int, ndim: int, seed: int) -> nn.Mod
         network: nn.Module
         if config.network == "dncnn":
             network = DnCNN(channels, channels, ndim)
+        elif config.network == "unet-paper":
+            network = PaperUNet(channels, channels, ndim)
         else:
             network = UNet(channels, channels, ndim, config.channels, config.depth)
     # Not `to_empty`, which imports SymPy: a second of every process.
     storage = {
-        name: torch.empty(value.shape, dtype=value.dtype)
+        name: torch.empty(
+            value.shape, dtype=torch.float32 if value.is_floating_point() else value.dtype
+        )
         for name, value in network.state_dict().items()
     }
     network.load_state_dict(storage, assign=True)
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Conv3d):
+        if isinstance(module, _CONVOLUTIONS):
             nn.init.kaiming_normal_(
                 module.weight, a=0.1, nonlinearity="leaky_relu", generator=generator
             )

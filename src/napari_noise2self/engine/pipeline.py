@@ -180,14 +180,15 @@ def denoise(
         are YX and leading ones are frames.
     partition : Grid, RandomPartition or Checkerboard, optional
         The partition J; by default what suits the noise: a grid of width 2 if it is white.
-    network : {"unet", "dncnn"} or torch.nn.Module
+    network : {"unet", "dncnn", "unet-paper"} or torch.nn.Module
     target : array_like, optional
         To learn from instead of from `image` alone: a second noisy image of the
         same scene, or the truth, of the shape of `image`.
-    objective : {"n2s", "n2n", "n2t"}, optional
+    objective : {"n2s", "n2n", "n2t", "sure"}, optional
         What the network learns to predict; by default the target as a noisy
         one ("n2n") where there is one, else `image` itself ("n2s").  "n2t"
-        says that the target is the truth.
+        says that the target is the truth.  "sure" minimises Stein's risk
+        estimate.
     epochs : float, optional
         One epoch draws as many targets as the data has pixels; by default
         the length is planned from the data.

@@ -67,7 +67,8 @@ class Recorruption:
         ]
         self._fields = torch.from_numpy(np.asarray(fields, np.float32)).to(device)
         self._deviations = [
-            torch.from_numpy(_deviation(block, normalisation, noise)).to(device) for block in blocks
+            torch.from_numpy(deviation_map(block, normalisation, noise)).to(device)
+            for block in blocks
         ]
 
     def pair(
@@ -94,10 +95,17 @@ class Recorruption:
         return crop + STRENGTH * added, crop - added / STRENGTH
 
 
-def _deviation(
+def deviation_map(
     block: Block, normalisation: Normalisation, noise: NoiseReport
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """The standard deviation of the noise at every pixel of a block, normalised."""
+    """The standard deviation of the noise at every pixel of a block, normalised.
+
+    Parameters
+    ----------
+    block : Block
+    normalisation : Normalisation
+    noise : NoiseReport
+    """
     deviation = np.empty_like(block.values)
     for channel, plane in enumerate(block.values):
         offset, scale = normalisation.offset[channel], normalisation.scale[channel]

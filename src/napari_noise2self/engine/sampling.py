@@ -15,6 +15,7 @@ from napari_noise2self.engine.noise import NoiseReport
 from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.preparation import Block, TrainingData
 from napari_noise2self.engine.recorruption import Recorruption, can_recorrupt
+from napari_noise2self.engine.sure_training import Probes
 
 # Crops end at multiples of this, which suits a UNet of depth 4.
 CROP_STEP = 16
@@ -25,17 +26,6 @@ CROP_DEPTH = 8
 # In which windows the score is taken, and on how many pixels.
 SCORE_WINDOW = {2: (128, 128), 3: (8, 64, 64)}
 SCORE_PIXELS = 2**16
-
-
-def _arrangement(turned: bool, rng: np.random.Generator) -> Callable[[Tensor], Tensor]:
-    """A flip of a crop, by chance, after an exchange of Y and X if it is `turned`."""
-    axes = [axis for axis in (-1, -2) if rng.integers(2)]
-
-    def arranged(x: Tensor) -> Tensor:
-        x = x.transpose(-1, -2) if turned else x
-        return x.flip(axes) if axes else x
-
-    return arranged
 
 
 class Sampler:
@@ -53,6 +43,11 @@ class Sampler:
     noise : NoiseReport, optional
     goals : sequence of Block, optional
         The target of each block of `data`; without, the data is its own.
+
+    Attributes
+    ----------
+    probes : Probes or None
+        Of the noise, where a risk is minimised instead of an error at targets.
     """
 
     def __init__(
@@ -97,6 +92,8 @@ class Sampler:
         self._up_to = up_to / up_to[-1]
         shortest = [min(v.shape[1 + a] for v in self.values) for a in range(self.ndim)]
         self.crop, self.turn = self._crop(config.crop_size, shortest)
+        self._flip = config.recipe != "plain"
+        self.turn = self.turn and self._flip
         # A step sees no more pixels in a volume than in an image.
         crop_pixels = math.prod(self.crop)
         affordable = config.batch_size * config.crop_size**2 // crop_pixels
@@ -104,6 +101,18 @@ class Sampler:
         share = 1 - held_out_count / float(sizes.sum())
         self.targets_per_crop = crop_pixels * share / len(self.open_subsets)
         self.noise_known = noise is not None and noise.known
+        self.probes = None
+        if config.objective == "sure":
+            assert noise is not None
+            self.probes = Probes(
+                data.blocks,
+                data.normalisation,
+                noise,
+                config.noise_sd,
+                self.crop,
+                device,
+                config.seed,
+            )
         self.recorruption = None
         if self.masks and noise is not None and can_recorrupt(noise, partition):
             self.recorruption = Recorruption(
@@ -123,8 +132,8 @@ class Sampler:
 
     @property
     def masks(self) -> bool:
-        """Whether targets are hidden from the network; not if they come from elsewhere."""
-        return self.goals is None
+        """Whether targets are hidden from the network; not with goals, nor with a risk."""
+        return self.goals is None and self.probes is None
 
     def masked_crops(self, size: int) -> int:
         """How many of the `size` crops of a step are masked; the others are pairs."""
@@ -159,7 +168,7 @@ class Sampler:
             number, window = self._place(rng)
             subset = self.open_subsets[int(rng.integers(len(self.open_subsets)))]
             part = self.labels[number][window][None]
-            arranged = _arrangement(turned, rng)
+            arranged = self._arrangement(turned, rng)
             values.append(arranged(self.values[number][(slice(None), *window)]))
             goals.append(arranged(part == subset))
             covers.append(arranged((part == subset) | (part == -1 - subset)))
@@ -194,6 +203,31 @@ class Sampler:
 
         return self._whole(size, rng, recorrupted)
 
+    def risk_batch(
+        self, size: int, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Crops, the deviation of their noise, probes of it, and where the risk counts.
+
+        Held-out positions do not count: they stay unknown to training.
+
+        Returns
+        -------
+        crops, deviation, probes : Tensor, shape (size, channels, [Z,] Y, X)
+        targets : Tensor of bool, same shape
+        """
+        probes = self.probes
+        assert probes is not None
+
+        def with_deviation(
+            crop: Tensor, number: int, window: tuple[slice, ...]
+        ) -> tuple[Tensor, Tensor]:
+            return crop, probes.deviation(number, window)
+
+        crops, deviation, targets = self._whole(size, rng, with_deviation)
+        self._generator.manual_seed(int(rng.integers(2**63)))
+        drawn = torch.stack([probes.probe(part, rng, self._generator) for part in deviation])
+        return crops, deviation, drawn, targets
+
     def _whole(
         self,
         size: int,
@@ -208,7 +242,7 @@ class Sampler:
         for _ in range(size):
             number, window = self._place(rng)
             crop = self.values[number][(slice(None), *window)]
-            arranged = _arrangement(turned, rng)
+            arranged = self._arrangement(turned, rng)
             one, other = pair(crop, number, window)
             inputs.append(arranged(one))
             goals.append(arranged(other))
@@ -218,6 +252,16 @@ class Sampler:
             places.append(arranged(allowed))
         stacked = torch.stack(inputs)
         return stacked, torch.stack(goals), torch.stack(places).expand(stacked.shape)
+
+    def _arrangement(self, turned: bool, rng: np.random.Generator) -> Callable[[Tensor], Tensor]:
+        """A flip of a crop, by chance, after an exchange of Y and X if it is `turned`."""
+        axes = [axis for axis in (-1, -2) if self._flip and rng.integers(2)]
+
+        def arranged(x: Tensor) -> Tensor:
+            x = x.transpose(-1, -2) if turned else x
+            return x.flip(axes) if axes else x
+
+        return arranged
 
     def _place(self, rng: np.random.Generator) -> tuple[int, tuple[slice, ...]]:
         """A block, and where to cut a crop from it."""

@@ -21,14 +21,9 @@ from napari_noise2self.engine.arrays import as_array
 from napari_noise2self.engine.config import Objective
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.events import Control
+from napari_noise2self.engine.grey_range import remapped
 from napari_noise2self.engine.layout import Layout
-from napari_noise2self.engine.preparation import (
-    Block,
-    Normalisation,
-    TrainingData,
-    check_image,
-    prepare,
-)
+from napari_noise2self.engine.preparation import Block, TrainingData, check_image, prepare
 from napari_noise2self.engine.scoring import HeldOut, Score, self_supervised_score, squares_of
 from napari_noise2self.engine.trained import Trained, scoring_pieces
 
@@ -162,7 +157,9 @@ def prepare_targets(
     if found is None:
         return None
     blocks = [
-        Block(_mapped(block.values, found.normalisation, data.normalisation), block.valid, b.origin)
+        Block(
+            remapped(block.values, found.normalisation, data.normalisation), block.valid, b.origin
+        )
         for block, b in zip(found.blocks, data.blocks, strict=True)
     ]
     notices = []
@@ -173,19 +170,6 @@ def prepare_targets(
         )
     notices += brightness_notices(data, blocks)
     return Targets(blocks, notices)
-
-
-def _mapped(
-    values: NDArray[np.float32], before: Normalisation, after: Normalisation
-) -> NDArray[np.float32]:
-    """Values that one map has normalised, as another one would have."""
-    result = np.empty_like(values)
-    for channel, plane in enumerate(values):
-        slope = before.scale[channel] / after.scale[channel]
-        shift = (before.offset[channel] - after.offset[channel]) / after.scale[channel]
-        np.multiply(plane, slope, out=result[channel])
-        result[channel] += shift
-    return result
 
 
 def brightness_notices(data: TrainingData, targets: Sequence[Block]) -> list[str]:

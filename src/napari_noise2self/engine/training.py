@@ -4,7 +4,9 @@ Every step draws crops, lays the partition in the coordinates of the image,
 hides one subset per crop, flips and rotates the result, and minimises the
 squared error on the hidden targets (Batson & Royer 2019, section 3).  One
 lattice of held-out positions is never a target; the loss there is the
-self-supervised score.
+self-supervised score.  With goals from elsewhere nothing is hidden, and the
+score is the loss against them at these positions; with the noise known,
+Stein's risk estimate can be minimised instead.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from napari_noise2self.engine.events import INTERVAL, Control, Notice, TrainingE
 from napari_noise2self.engine.hardware import fast_dtype, is_out_of_memory
 from napari_noise2self.engine.optimizer import AdamW
 from napari_noise2self.engine.sampling import Sampler
+from napari_noise2self.engine.sure_training import STEP, risk
 
 # The automatic length, in steps, for an image of REFERENCE_PIXELS.
 AUTO_STEPS = 200
@@ -37,10 +40,15 @@ WARM_STEPS = 0.25
 WARM_RATE = 1 / 3
 # Highest learning rate, for images and for volumes.
 PEAK_RATE = {2: 3e-3, 3: 1e-3}
+# The learning rate of the plain recipe, unless it is stated.
+PLAIN_RATE = 1e-3
 # Largest norm of a gradient: what keeps a network without normalisation stable.
 MAX_GRADIENT = 1.0
+WEIGHT_DECAY = 1e-4
 # A score this much above the best one means that training has diverged.
 DIVERGED = 1.5
+# More room for goals from elsewhere, in normalised units: there may be no noise in the score.
+GOAL_SLACK = 0.05
 MAX_RECOVERIES = 5
 # The average of the weights moves by this share per step.
 AVERAGE_SHARE = 0.05
@@ -137,21 +145,31 @@ def _better_than_the_mean(
     batches: Sequence[tuple[Tensor, Tensor, Tensor]],
     dtype: torch.dtype | None,
 ) -> bool:
-    """Whether hidden pixels are predicted better than by the mean grey value, which is 0.
+    """Whether hidden pixels are predicted better than by the mean grey value.
 
     By at least three standard errors of the paired differences: on pure noise
     either of the two can be ahead by chance.
     """
     network.eval()
+    means = _means(batches)
     gains = []
     for masked, clean, targets in batches:
         with torch.autocast(masked.device.type, dtype, enabled=dtype is not None):
             out = network(masked).float()
-        gains.append((clean.square() - (out - clean).square())[targets])
+        gains.append(((clean - means).square() - (out - clean).square())[targets])
     gain = torch.cat(gains)
     if not gain.numel():
         return True
     return bool(gain.mean() > 3 * gain.std(correction=0) / gain.numel() ** 0.5)
+
+
+def _means(batches: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+    """The mean of what is to be predicted, per channel; not 0 for data mapped by a range."""
+    axes = [0, *range(2, batches[0][1].ndim)]
+    total = sum(torch.where(targets, clean, 0.0).sum(axes) for _, clean, targets in batches)
+    count = sum(targets.sum(axes) for *_, targets in batches)
+    means = torch.as_tensor(total) / torch.as_tensor(count).clamp(min=1)
+    return means.reshape(-1, *[1] * (len(axes) - 1))
 
 
 class _Average:
@@ -217,7 +235,9 @@ def train(
     device = sampler.device
     dtype = fast_dtype(device)
     rng = np.random.default_rng(config.seed)
-    optimizer = AdamW(network)
+    plain = config.recipe == "plain"
+    weight_decay = 0.0 if plain else WEIGHT_DECAY
+    optimizer = AdamW(network, weight_decay)
     average = _Average(network)
     batch_size = sampler.batch_size
     scoring = sampler.scoring_batches()
@@ -232,7 +252,8 @@ def train(
     best, best_score = _snapshot(average.network), score()
     report.score = None
     rate_factor, recoveries = 1.0, 0
-    peak = config.learning_rate or PEAK_RATE[sampler.ndim]
+    peak = config.learning_rate or (PLAIN_RATE if plain else PEAK_RATE[sampler.ndim])
+    slack = 0.0 if sampler.goals is None else GOAL_SLACK
     next_preview = time.monotonic()
     network.train()
     while report.step < plan.steps and not control.stopped:
@@ -242,9 +263,11 @@ def train(
             report.began += time.monotonic() - since
             yield report.event()
             continue
-        rate = rate_factor * learning_rate(report.step, plan.steps, peak)
+        rate = peak if plain else rate_factor * learning_rate(report.step, plan.steps, peak)
         try:
-            losses = _step(network, optimizer, rate, sampler, batch_size, rng, dtype)
+            losses = _step(
+                network, optimizer, rate, sampler, batch_size, rng, dtype, clip=not plain
+            )
         except RuntimeError as error:
             if not is_out_of_memory(error) or batch_size == 1:
                 raise
@@ -257,7 +280,7 @@ def train(
             continue
         report.add(losses, sampler.masked_crops(batch_size) * sampler.targets_per_crop)
         step, last = report.step, report.step == plan.steps
-        average.update(max(1 / step, AVERAGE_SHARE, min(8 / plan.steps, 1)))
+        average.update(1 if plain else max(1 / step, AVERAGE_SHARE, min(8 / plan.steps, 1)))
 
         if last or step % score_every == 0:
             now_score = score()
@@ -265,7 +288,8 @@ def train(
                 best, best_score = _snapshot(average.network), now_score
             elif (
                 math.isfinite(best_score)
-                and not now_score < DIVERGED * best_score
+                and not now_score < DIVERGED * best_score + slack
+                and not plain
                 and recoveries < MAX_RECOVERIES
                 and not last
             ):
@@ -273,7 +297,7 @@ def train(
                 rate_factor /= 3 * recoveries
                 network.load_state_dict(best)
                 average.network.load_state_dict(best)
-                optimizer = AdamW(network)
+                optimizer = AdamW(network, weight_decay)
                 yield Notice(
                     "Training became unstable and was taken back to its best state; it goes on "
                     "with a smaller learning rate."
@@ -290,12 +314,13 @@ def train(
     if report.step:
         final = score()
         # The last weights, unless they are clearly not the best ones.
-        worse = math.isfinite(best_score) and not final <= 1.02 * best_score
+        worse = math.isfinite(best_score) and not final <= 1.02 * best_score and not plain
         network.load_state_dict(best if worse else average.network.state_dict())
         if not _better_than_the_mean(network, scoring, dtype):
             yield Notice(
-                "Hidden pixels could not be predicted better than by the mean grey value: training "
-                "was too short, or no structure stands out of the noise. Do not use this result."
+                f"{'Hidden pixels' if sampler.goals is None else 'The target'} could not be "
+                f"predicted better than by the mean grey value: training was too short, or no "
+                f"structure stands out of the noise. Do not use this result."
             )
     network.eval()
     return report.step, report.targets / plan.pixels
@@ -363,18 +388,15 @@ def _step(
     batch_size: int,
     rng: np.random.Generator,
     dtype: torch.dtype | None,
+    clip: bool = True,
 ) -> Tensor:
     """One step; the squared errors per channel at masked targets and, last, their number."""
     masked_crops = sampler.masked_crops(batch_size)
-    inputs, goals, targets = sampler.batch(masked_crops, rng)
-    if masked_crops < batch_size:
-        parts = zip(
-            (inputs, goals, targets), sampler.pairs(batch_size - masked_crops, rng), strict=True
-        )
-        inputs, goals, targets = (torch.cat(pair) for pair in parts)
     with torch.autocast(sampler.device.type, dtype, enabled=dtype is not None):
-        out = network(inputs)
-    error = torch.where(targets, out.float() - goals, 0.0).square()
+        if sampler.probes is not None:
+            error, targets = _risk(network, sampler, batch_size, rng)
+        else:
+            error, targets = _error(network, sampler, masked_crops, batch_size, rng)
     counts = targets.flatten(1).sum(1)
     losses = error.flatten(1).sum(1)
     # Masked crops and pairs count alike, however few targets the former have.
@@ -382,7 +404,29 @@ def _step(
     if masked_crops < batch_size:
         loss = loss + losses[masked_crops:].sum() / counts[masked_crops:].sum().clamp(min=1)
     loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT)
+    if clip:
+        nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT)
     optimizer.step(rate)
     totals = error[:masked_crops].detach().transpose(0, 1).flatten(1).sum(1)
     return torch.cat([totals, counts[:masked_crops].sum()[None]])
+
+
+def _error(
+    network: nn.Module, sampler: Sampler, masked_crops: int, size: int, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """The squared error at the targets of masked crops, then of pairs; and where targets are."""
+    inputs, goals, targets = sampler.batch(masked_crops, rng)
+    if masked_crops < size:
+        parts = zip((inputs, goals, targets), sampler.pairs(size - masked_crops, rng), strict=True)
+        inputs, goals, targets = (torch.cat(pair) for pair in parts)
+    out = network(inputs)
+    return torch.where(targets, out.float() - goals, 0.0).square(), targets
+
+
+def _risk(
+    network: nn.Module, sampler: Sampler, size: int, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Stein's risk estimate, instead of a squared error, and where it counts."""
+    crops, deviation, probes, targets = sampler.risk_batch(size, rng)
+    out = network(torch.cat([crops, crops + STEP * probes, crops - STEP * probes])).float()
+    return torch.where(targets, risk(out, crops, deviation, probes), 0.0), targets

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_noise2self.engine.config import DEFAULT_NETWORKS, NETWORK_TITLES
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.filters import DEFAULT_FILTERS, FILTER_NAMES, installed, named
 from napari_noise2self.widgets.compare_region import Region, fits, is_small
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_noise2self.widgets.session import Settings
-
-# Networks that are trained on the layer, and what they are called.
-NETWORKS = {"unet": "UNet", "dncnn": "DnCNN"}
 
 
 @dataclass
@@ -37,7 +35,7 @@ class Choices:
     truth : Image or None
     """
 
-    ticked: set[str] = field(default_factory=lambda: {*DEFAULT_FILTERS, *NETWORKS})
+    ticked: set[str] = field(default_factory=lambda: {*DEFAULT_FILTERS, *DEFAULT_NETWORKS})
     models: list[str] = field(default_factory=list)
     whole: bool | None = None
     truth: Image | None = None
@@ -46,7 +44,7 @@ class Choices:
 def candidates() -> dict[str, tuple[str, bool]]:
     """What can be compared: by name, the title, and whether it is there."""
     found = {name: (named(name, (1, 1)).title, installed(name)) for name in FILTER_NAMES}
-    return found | {name: (title, True) for name, title in NETWORKS.items()}
+    return found | {name: (title, True) for name, title in NETWORK_TITLES.items()}
 
 
 def truths_of(viewer: napari.Viewer, layer: Image) -> list[Image]:
@@ -66,7 +64,7 @@ def asked(viewer: napari.Viewer, settings: Settings, choices: Choices) -> tuple[
     volume = settings.volume and "Z" in source.axes
     whole = fits(source) and (is_small(source) if choices.whole is None else choices.whole)
     region = Region.whole_of(source, volume) if whole else Region.in_view_of(viewer, source, volume)
-    names = [name for name in (*FILTER_NAMES, *NETWORKS) if name in choices.ticked]
+    names = [name for name in (*FILTER_NAMES, *NETWORK_TITLES) if name in choices.ticked]
     models = [Path(name) for name in choices.models if name in choices.ticked]
     if not (names or models):
         raise InputError("No denoiser is ticked: tick at least one.")

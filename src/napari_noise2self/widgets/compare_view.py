@@ -38,6 +38,7 @@ _HINTS = {
     "bm3d": "Not installed: pip install 'napari-noise2self[bm3d]', for noncommercial use only",
     "unet": "Trained on the part that is compared on",
     "dncnn": "Trained on the part that is compared on; slower",
+    "unet-paper": "Trained on the part that is compared on; large, and much slower",
 }
 _COLUMNS = 2
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
+from napari_noise2self.engine.config import NETWORK_TITLES
 from napari_noise2self.widgets.controls import (
     AUTOMATIC,
     AXES_TIP,
@@ -34,7 +35,8 @@ TIPS = {
     ),
     "network": (
         "UNet sees far and is fast: take it first. DnCNN looks at a smaller neighbourhood at "
-        "full resolution; it is slower and can do better on fine, repetitive texture."
+        "full resolution; it is slower and can do better on fine, repetitive texture. The UNet of "
+        "the paper is for comparison: it is large and takes many times as long."
     ),
     "device": (
         "Where to compute. Automatic takes a CUDA or Apple graphics card if PyTorch finds one, "
@@ -114,7 +116,7 @@ class SettingsView(SettingsForm):
         self.add_choice(main, "layer", "La&yer", self.layer)
         self.add_number(main, "width", "Mask &grid", grid_box())
         self.add_number(main, "epochs", "&Epochs", Epochs())
-        networks = [("UNet", "unet"), ("DnCNN", "dncnn")]
+        networks = [(title, name) for name, title in NETWORK_TITLES.items()]
         self.add_choice(main, "network", "&Network", Choice(networks))
         self.device = Choice((DEVICES[name], name) for name in possible_devices())
         self.add_choice(main, "device", "&Device", self.device)
