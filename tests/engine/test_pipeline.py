@@ -259,6 +259,20 @@ def test_the_blocks_of_a_long_movie_come_from_everywhere():
     assert preparation._regions(layout, 2**26) == regions
 
 
+@pytest.mark.parametrize(("count", "axes"), [(20, "YX"), (200, "YX"), (20, "CYX"), (20, "ZYX")])
+def test_many_images_take_no_more_memory_than_few(monkeypatch, count, axes):
+    monkeypatch.setattr(preparation, "MAX_TRAINING_PIXELS", 2**19)
+    shape = {"YX": (400, 300), "CYX": (2, 200, 300), "ZYX": (12, 150, 160)}[axes]
+    image = noise(*shape)
+    layout = Layout.of(shape, axes, volume=axes == "ZYX")
+    data = prepare([(image, layout)] * count)
+    assert data is not None
+    assert len(data.blocks) >= 4
+    assert sum(block.values.size for block in data.blocks) <= 2**19
+    assert all(n >= 128 for block in data.blocks for n in block.values.shape[-2:])
+    assert data.pixels == count * image.size // layout.channels
+
+
 def test_channels_and_depth_count_towards_the_memory_of_training():
     for shape, axes in (((1000, 2048, 2048), "ZYX"), ((10, 8, 2048, 2048), "TCYX")):
         layout = Layout.of(shape, axes, volume=axes == "ZYX")

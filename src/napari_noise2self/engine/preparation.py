@@ -25,6 +25,8 @@ from napari_noise2self.engine.windows import Place, shifted
 MAX_TRAINING_PIXELS = 2**26
 # Shapes of the blocks that stand for data larger than that.
 BLOCK_SHAPES = {2: (1024, 1024), 3: (32, 256, 256)}
+# Where many images share the room, the blocks are smaller, but hold at least one crop.
+LEAST_SHAPES = {2: (128, 128), 3: (8, 128, 128)}
 # The blocks that tell what counts as hot: few enough to be read from a slow store.
 HOT_PIXELS = 2**22
 HOT_SHAPES = {2: (256, 256), 3: (16, 64, 64)}
@@ -307,6 +309,13 @@ def _regions(
     sides = [
         min(side, n) for side, n in zip((shapes or BLOCK_SHAPES)[layout.ndim], shape, strict=True)
     ]
+    least = LEAST_SHAPES[layout.ndim]
+    while math.prod(sides) > most:
+        spare = [side / enough for side, enough in zip(sides, least, strict=True)]
+        longest = spare.index(max(spare))
+        if spare[longest] <= 1:
+            break
+        sides[longest] = max(sides[longest] // 2, least[longest])
     starts = [
         [min(start, n - side) for start in range(0, n, side)]
         for n, side in zip(shape, sides, strict=True)
@@ -347,9 +356,15 @@ def prepare(
     raw: list[tuple[NDArray[Any], NDArray[np.bool_]]] = []
     origins = []
     missing_count = hot_count = 0
-    most = MAX_TRAINING_PIXELS // len(images)
+    pixels = sum(layout.frames * math.prod(layout.spatial_shape) for _, layout in images)
     for image, layout in images:
         check_image(image, layout)
+    _, first = images[0]
+    fits = MAX_TRAINING_PIXELS // (math.prod(LEAST_SHAPES[first.ndim]) * first.channels)
+    # Of more images than blocks fit, every second or third one, and so on, is seen.
+    images = images[:: -(-len(images) // max(fits, 1))]
+    most = MAX_TRAINING_PIXELS // len(images)
+    for image, layout in images:
         parts = []
         for frame, region in _regions(layout, most // layout.channels):
             if control is not None and control.stopped:
@@ -365,7 +380,6 @@ def prepare(
     if control is not None and control.stopped:
         return None
     normalisation = _normalisation(raw)
-    pixels = sum(layout.frames * math.prod(layout.spatial_shape) for _, layout in images)
     notices = []
     if missing_count:
         notices.append(
