@@ -12,7 +12,7 @@ import pytest
 from napari_noise2self.engine.errors import OutOfMemoryError
 from napari_noise2self.engine.events import PredictionEvent
 from napari_noise2self.widgets.denoise import DenoiseWidget
-from napari_noise2self.widgets.layers import ResultLayer
+from napari_noise2self.widgets.result_layer import ResultLayer
 from napari_noise2self.widgets.session import State
 
 from .conftest import TIMEOUT, noisy, open_dock, result_of, session_of, train_until_told, training
@@ -233,7 +233,7 @@ def test_a_result_that_does_not_fit_is_refused_before_it_is_allocated(
     monkeypatch.setattr(psutil, "virtual_memory", Full)
     click(dock, "train")
     assert session_of(dock).state is State.FAILED
-    assert "crop the layer" in notifications[-1].message
+    assert "into a file" in notifications[-1].message
     assert not engine.arguments
 
 

@@ -9,7 +9,7 @@ from psygnal import Signal
 
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.widgets.compare_worker import Applied, application
-from napari_noise2self.widgets.layers import ResultLayer
+from napari_noise2self.widgets.result_layer import ResultLayer
 from napari_noise2self.widgets.task import Task
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ from napari_noise2self.engine.layout import Layout
 from napari_noise2self.widgets.activity import Activity
 from napari_noise2self.widgets.job import Job, Request
 from napari_noise2self.widgets.layers import (
-    ResultLayer,
     Source,
     axes_note,
     images_in,
@@ -25,6 +24,7 @@ from napari_noise2self.widgets.layers import (
     name_axes,
 )
 from napari_noise2self.widgets.preferences import preferences
+from napari_noise2self.widgets.result_layer import ResultLayer
 from napari_noise2self.widgets.session import Outcome, Progress, Session, State
 
 if TYPE_CHECKING:

@@ -1,30 +1,30 @@
-"""The only module that reads layers as arrays and writes layers to the viewer."""
+"""What is known of the layers of a viewer: arrays, axes, looks."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pint
-import psutil
 from napari.layers import Image
 
+from napari_noise2self.engine.arrays import is_dask
 from napari_noise2self.engine.errors import InputError, OutOfMemoryError
 from napari_noise2self.engine.layout import Layout
+from napari_noise2self.engine.memory import fits_in_memory, memory_budget
 from napari_noise2self.stacks.axes import LABELS, Axes, checked, from_labels
+from napari_noise2self.stacks.disk import in_bytes
+from napari_noise2self.stacks.file_image import chunk_lengths
+from napari_noise2self.stacks.lazy import Indexed, LazyArray, View
+from napari_noise2self.stacks.stack import Stack
 
 if TYPE_CHECKING:
     import napari
-    from numpy.typing import NDArray
-
-    from napari_noise2self.stacks.stack import Stack
-
-# A result may take this share of the free memory.
-_MEMORY_SHARE = 0.9
 
 # In the metadata of layers that only illustrate another one.
 AIDE = "noise2self aide"
@@ -209,8 +209,10 @@ class Source:
         data = layer.data[0] if layer.multiscale else layer.data
         alpha = None
         if layer.rgb:
-            alpha = data[..., 3:] if data.shape[-1] > 3 else None
-            data = data[..., :3]
+            whole = (slice(None),) * (len(data.shape) - 1)
+            if data.shape[-1] > 3:
+                alpha = _part(data, (*whole, slice(3, None)), layer.name)
+                data = _part(data, (*whole, slice(0, 3)), layer.name)
         if data.ndim > 12:
             raise InputError(
                 f"The layer {layer.name!r} has {data.ndim} axes: at most 12 can be used."
@@ -229,20 +231,62 @@ class Source:
         shown = pixels * itemsize * 4 // 3 if self.layer.rgb else 0
         return pixels * 4 + shown
 
+    @property
+    def fits(self) -> bool:
+        """Whether the result is within the memory budget."""
+        return fits_in_memory(self.result_bytes)
+
     def check_memory(self) -> None:
-        """Refuse a result that would not fit.
+        """Refuse a result that is not within the memory budget.
 
         Raises
         ------
         OutOfMemoryError
-            If it takes more than what is free now.
         """
-        free = psutil.virtual_memory().available
-        if self.result_bytes > _MEMORY_SHARE * free:
+        if not self.fits:
             raise OutOfMemoryError(
-                f"The result for {self.name!r} needs {self.result_bytes / 1e9:.1f} GB of memory, "
-                f"but only {free / 1e9:.1f} GB are free: crop the layer or close other programs."
+                f"The result for {self.name!r} needs {in_bytes(self.result_bytes)} of memory, and "
+                f"{in_bytes(memory_budget())} may be used: denoise it into a file, with the docks "
+                f"Denoise or Apply and export."
             )
+
+    @property
+    def file(self) -> Path | None:
+        """The file that the layer was read from, if it is known and still there."""
+        path = self.layer.source.path
+        return Path(path) if path and Path(path).exists() else None
+
+    def stack(self) -> Stack:
+        """The layer as a stack."""
+        there = stack_of(self.layer)
+        place = (*map(float, self.looks["translate"]), *[None] * (len(self.axes) - self.layer.ndim))
+        moved = any(place)
+        return replace(there, data=self.data, translate=place if moved else None)
+
+    def frame(self, position: Sequence[int], *, volume: bool) -> Source:
+        """The frame at a position alone, in its place and with all axes.
+
+        Parameters
+        ----------
+        position : sequence of int
+            A pixel of `data`.
+        volume : bool
+            Whether Z belongs to the frame.
+        """
+        layout = Layout.of(self.data.shape, self.axes, volume and "Z" in self.axes)
+        index, start = [], []
+        for letter, n, at in zip(self.axes, layout.shape, position, strict=True):
+            at = min(max(at, 0), n - 1) if letter in layout.frame_axes else 0
+            index.append(slice(at, at + 1) if letter in layout.frame_axes else slice(None))
+            start.append(at)
+        world = self.layer.data_to_world(start[: self.layer.ndim])
+        place = np.asarray(self.layer.affine.inverse(world), float)
+        return replace(
+            self,
+            data=_part(self.data, tuple(index), self.name),
+            looks={**self.looks, "translate": place},
+            alpha=None if self.alpha is None else _part(self.alpha, tuple(index), self.name),
+        )
 
     def position(self, point: tuple[float, ...]) -> tuple[int, ...]:
         """The pixel of `data` at a position in the world."""
@@ -250,97 +294,52 @@ class Source:
         return (*found, 0) if self.layer.rgb else tuple(found)
 
 
-class ResultLayer:
-    """The layer that shows an array while it is completed in place.
+def stack_of(layer: Image) -> Stack:
+    """An image layer as a stack: the full resolution, with all that files can say of it.
 
     Parameters
     ----------
-    viewer : napari.Viewer
-        Held weakly.
-    source : Source
-    layout : Layout
-        Of ``source.data``.
+    layer : Image
     """
+    data = layer.data[0] if layer.multiscale else layer.data
+    axes = known_axes(layer)
+    units = [None if str(unit) == "pixel" else str(unit) for unit in layer.units]
+    # A pixel of one pixel says nothing.
+    sizes = [
+        None if unit is None and size == 1 else abs(float(size))
+        for size, unit in zip(layer.scale, units, strict=True)
+    ]
+    rest = [None] * (len(axes.letters) - len(sizes))
+    colour = None if layer.rgb or "C" in axes.letters else _colour(layer)
+    return Stack(
+        data,
+        axes.letters,
+        scale=(*sizes, *rest),
+        units=(*units, *rest),
+        name=layer.name,
+        translate=(*map(float, layer.translate), *rest) if np.any(layer.translate) else None,
+        channel_colors=None if colour is None else (colour,),
+        guessed=axes.guessed,
+        axes_source=axes.source,
+    )
 
-    def __init__(self, viewer: napari.Viewer, source: Source, layout: Layout) -> None:
-        self._viewer = weakref.ref(viewer)
-        self._source = source
-        self._layout = layout
-        self._layer: Image | None = None
-        self._shown: NDArray[Any] | None = None
 
-    @property
-    def name(self) -> str:
-        """Name of the layer."""
-        return self._layer.name if self._layer is not None else f"{self._source.name} denoised"
+def _colour(layer: Image) -> str | None:
+    """The colour of a colormap that leads from black to it; None for one of many colours."""
+    colors = np.asarray(layer.colormap.colors)
+    if len(colors) != 2 or colors[0][:3].any() or (colors[1][:3] == 1).all():
+        return None
+    red, green, blue = (round(255 * float(part)) for part in colors[1][:3])
+    return f"#{red:02x}{green:02x}{blue:02x}"
 
-    @property
-    def removed(self) -> bool:
-        """Whether the user deleted the layer."""
-        viewer = self._viewer()
-        return self._layer is not None and (viewer is None or self._layer not in viewer.layers)
 
-    def show(self, out: NDArray[np.float32], frame: int) -> None:
-        """Show that a frame of `out` has changed; a deleted layer stays deleted."""
-        if self.removed:
-            return
-        if self._shown is None:
-            self._shown = self._display_array(out)
-        self._convert(out, frame)
-        if self._layer is None:
-            self._add()
-        else:
-            self._layer.refresh(extent=False, highlight=False)
-
-    def complete(self, out: NDArray[np.float32], info: dict[str, Any]) -> None:
-        """Show all of `out` and say how it was made; adds a deleted layer again."""
-        if self._shown is None:
-            self._shown = self._display_array(out)
-        if self._shown is not out:
-            for frame in range(self._layout.frames):
-                self._convert(out, frame)
-        if self._layer is None or self.removed:
-            self._add()
-        if self._layer is not None:
-            self._layer.metadata = {**self._layer.metadata, "noise2self": info}
-            self._layer.refresh(extent=False)
-
-    def discard(self) -> None:
-        """Take an unfinished layer away."""
-        viewer = self._viewer()
-        if viewer is not None and self._layer is not None and self._layer in viewer.layers:
-            viewer.layers.remove(self._layer)
-
-    def _add(self) -> None:
-        viewer = self._viewer()
-        if viewer is None:
-            return
-        self._layer = Image(
-            self._shown,
-            name=self.name,
-            rgb=self._source.layer.rgb,
-            multiscale=False,
-            **self._source.looks,
-        )
-        self._layer.contrast_limits_range = self._source.contrast_range
-        viewer.add_layer(self._layer)
-
-    def _display_array(self, out: NDArray[np.float32]) -> NDArray[Any]:
-        """`out` itself; for RGB, which napari shows by its type, an array of the source's type."""
-        if not self._source.layer.rgb:
-            return out
-        alpha = self._source.alpha
-        shown = np.zeros((*out.shape[:-1], 3 if alpha is None else 4), self._source.data.dtype)
-        if alpha is not None:
-            shown[..., 3:] = np.asarray(alpha)
-        return shown
-
-    def _convert(self, out: NDArray[np.float32], frame: int) -> None:
-        shown = self._shown
-        if shown is None or shown is out:
-            return
-        values = self._layout.read(out, frame)
-        if shown.dtype.kind in "ui":
-            limits = np.iinfo(shown.dtype)
-            values = np.nan_to_num(values).round().clip(limits.min, limits.max)
-        self._layout.write(shown[..., :3], frame, values.astype(shown.dtype))
+def _part(data: Any, index: tuple[slice, ...], name: str) -> Any:
+    """A part of an array, of which nothing is read before it is needed."""
+    if isinstance(data, np.ndarray) or is_dask(data):
+        return data[index]
+    lazy = (
+        data
+        if isinstance(data, LazyArray)
+        else Indexed(data, f"The layer {name!r}", chunk_lengths(data))
+    )
+    return View(lazy, index)

@@ -11,9 +11,8 @@ from napari.utils.notifications import show_warning
 
 from napari_noise2self.engine.errors import InputError, Noise2SelfError
 from napari_noise2self.stacks.provenance import KEY
-from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.writing import write
-from napari_noise2self.widgets.layers import known_axes
+from napari_noise2self.widgets.layers import stack_of
 
 if TYPE_CHECKING:
     from napari_noise2self.widgets.layers import LayerData
@@ -78,43 +77,6 @@ def _write(path: str, layer: LayerData, *, overwrite: bool) -> list[str]:
             f"scale and the translation of a layer only."
         )
     return [str(written.path)]
-
-
-def stack_of(layer: Image) -> Stack:
-    """An image layer as a stack: the full resolution, with all that files can say of it.
-
-    Parameters
-    ----------
-    layer : Image
-    """
-    data = layer.data[0] if layer.multiscale else layer.data
-    axes = known_axes(layer).letters
-    units = [None if str(unit) == "pixel" else str(unit) for unit in layer.units]
-    # A pixel of one pixel says nothing.
-    sizes = [
-        None if unit is None and size == 1 else abs(float(size))
-        for size, unit in zip(layer.scale, units, strict=True)
-    ]
-    rest = [None] * (len(axes) - len(sizes))
-    colour = None if layer.rgb or "C" in axes else _colour(layer)
-    return Stack(
-        data,
-        axes,
-        scale=(*sizes, *rest),
-        units=(*units, *rest),
-        name=layer.name,
-        translate=(*map(float, layer.translate), *rest) if np.any(layer.translate) else None,
-        channel_colors=None if colour is None else (colour,),
-    )
-
-
-def _colour(layer: Image) -> str | None:
-    """The colour of a colormap that leads from black to it; None for one of many colours."""
-    colors = np.asarray(layer.colormap.colors)
-    if len(colors) != 2 or colors[0][:3].any() or (colors[1][:3] == 1).all():
-        return None
-    red, green, blue = (round(255 * float(part)) for part in colors[1][:3])
-    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def _upright(layer: Image) -> bool:
