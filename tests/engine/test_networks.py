@@ -4,7 +4,17 @@ import pytest
 import torch
 
 from napari_noise2self import TrainingConfig
-from napari_noise2self.engine.networks import DnCNN, UNet, build
+from napari_noise2self.engine.networks import DnCNN, PaperUNet, UNet, build
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("size", [(16, 16), (33, 20), (7, 48)])
+def test_the_unet_of_the_paper_has_its_size_and_takes_any_size(ndim, size):
+    net = PaperUNet(2, 2, ndim)
+    shape = (1, 2, *((3,) if ndim == 3 else ()), *size)
+    assert net(torch.randn(shape)).shape == shape
+    if ndim == 2:
+        assert sum(p.numel() for p in PaperUNet().parameters()) == 3_343_521
 
 
 def test_dncnn_has_the_size_of_the_paper():
