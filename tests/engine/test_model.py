@@ -203,3 +203,12 @@ def test_weights_that_are_used_twice_are_saved(noisy, quick, tmp_path):
     denoiser.save(tmp_path / "m.safetensors")
     loaded = Denoiser.load(tmp_path / "m.safetensors", device="cpu", network=tied())
     np.testing.assert_array_equal(loaded.predict(noisy), denoiser.predict(noisy))
+
+
+def test_images_of_different_axes_train_one_model(noisy, quick):
+    images = [noisy, np.stack([noisy, noisy]), noisy[:, None]]
+    denoiser = Denoiser(quick.model_copy(update={"epochs": 0.01}))
+    denoiser.fit(images, axes=["YX", "TYX", "YCX"])
+    assert denoiser.predict(images[1]).shape == images[1].shape
+    with pytest.raises(InputError, match="axes for 2 images, but 3 images"):
+        denoiser.fit(images, axes=["YX", "TYX"])

@@ -119,7 +119,7 @@ def train(
 
             learned.append(Denoiser(config))
             stacks = images.stacks
-            return learned[0].train([s.data for s in stacks], stacks[0].axes)
+            return learned[0].train([s.data for s in stacks], [s.axes for s in stacks])
 
         run(begin, quiet)
         denoiser = learned[0]

@@ -141,7 +141,7 @@ class Denoiser:
     def fit(
         self,
         image: Any,
-        axes: str | None = None,
+        axes: str | Sequence[str | None] | None = None,
         target: Any = None,
         *,
         warm_start: bool = False,
@@ -154,9 +154,10 @@ class Denoiser:
         image : array_like or list of array_like
             numpy or dask; any integer or floating-point type.  The noise is
             estimated from the first of a list.
-        axes : str, optional
+        axes : str or sequence of str, optional
             One letter per axis, such as "TZYX"; by default the last two axes
-            are YX and leading ones are frames.
+            are YX and leading ones are frames.  Of images that differ, one
+            for each.
         target : array_like or list of array_like, optional
             To learn from, for each image: a second noisy image of the same
             scene, or the truth if the objective is "n2t".  It has the shape of
@@ -188,7 +189,7 @@ class Denoiser:
     def train(
         self,
         image: Any,
-        axes: str | None = None,
+        axes: str | Sequence[str | None] | None = None,
         target: Any = None,
         *,
         warm_start: bool = False,
@@ -228,7 +229,16 @@ class Denoiser:
         )
         self.config = self.config.model_copy(update={"objective": objective})
         goals = None if target is None else matched(image, target, images)
-        layouts = [Layout.of(i.shape, axes, self.config.volume) for i in images]
+        named = [axes] * len(images) if axes is None or isinstance(axes, str) else list(axes)
+        if len(named) != len(images):
+            raise InputError(
+                f"There are axes for {len(named)} images, but {len(images)} images: name those of "
+                f"each, or once those of all."
+            )
+        layouts = [
+            Layout.of(i.shape, letters, self.config.volume)
+            for i, letters in zip(images, named, strict=True)
+        ]
         for layout in layouts[1:]:
             if layout.channels != layouts[0].channels:
                 raise InputError(
@@ -253,7 +263,7 @@ class Denoiser:
                 for message in taught.notices:
                     yield Notice(message)
             ndim = layouts[0].ndim
-            noise = estimate_noise(images[0], axes, volume=self.config.volume)
+            noise = estimate_noise(images[0], named[0], volume=self.config.volume)
             partition = self.config.partition or noise.suggestion.partition
             if objective == "sure":
                 notice = check_noise(noise, self.config.noise_sd)
