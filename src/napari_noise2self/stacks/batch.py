@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_noise2self.engine.errors import Noise2SelfError
 from napari_noise2self.engine.events import Control, Notice, PredictionEvent, WritingEvent
-from napari_noise2self.stacks.many import Job
+from napari_noise2self.stacks.many import Held, Job
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.config import Output
@@ -99,7 +99,7 @@ def apply_events(
     jobs : sequence of Job
         See `many.plan`.
     axes : str, optional
-        One letter per axis of every image, where files are wrong or silent.
+        One letter per axis of every file, where files are wrong or silent.
     output, dtype, overwrite, resume, ome_zarr_version, provenance
         As for `export_events`.
     control : Control, optional
@@ -218,7 +218,8 @@ def _one(
         return Notice(f"{job.source.path}: {sentence}")
 
     try:
-        stack = read(job.source.path, axes)
+        held = job.source if isinstance(job.source, Held) else None
+        stack = read(job.source.path, axes) if held is None else held.stack
         for sentence in stack.notices:
             yield told(sentence)
         denoiser.check(stack.data, stack.axes)
@@ -226,7 +227,11 @@ def _one(
             yield told(sentence)
         job.target.parent.mkdir(parents=True, exist_ok=True)
         events = (export or export_events)(
-            denoiser, stack, job.target, source=job.source.path, **settings
+            denoiser,
+            stack,
+            job.target,
+            source=job.source.path if held is None else held.file,
+            **settings,
         )
         with contextlib.closing(events):
             while True:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from glob import glob, has_magic
 from pathlib import Path
 
+import numpy as np
+
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.stacks.natural import natural
+from napari_noise2self.stacks.stack import Stack
 
 # What is taken out of a folder without having been named: TIFF inside, and what microscopes
 # write.  Other pictures that lie about, such as a .jpg, are more often none of the data.
@@ -64,6 +68,28 @@ class Input:
         """Its size in bytes, 0 where that is not known at once."""
         path = Path(self.path)
         return path.stat().st_size if not self.remote and path.is_file() else 0
+
+
+@dataclass(frozen=True)
+class Held(Input):
+    """An image that is open already, such as in a viewer.
+
+    Attributes
+    ----------
+    path : str
+        Its name.
+    stack : Stack
+    file : Path or None
+        What it was read from, which is never replaced.
+    """
+
+    stack: Stack = field(kw_only=True, compare=False)
+    file: Path | None = None
+
+    @property
+    def weight(self) -> int:
+        """Its size in memory, in bytes."""
+        return math.prod(self.stack.shape) * int(np.dtype(self.stack.dtype).itemsize)
 
 
 @dataclass(frozen=True)
