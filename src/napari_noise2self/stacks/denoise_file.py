@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_noise2self.engine.config import TrainingConfig
+from napari_noise2self.engine.errors import Noise2SelfError
 from napari_noise2self.engine.events import Control, Event, Notice, WritingEvent
+from napari_noise2self.engine.memory import fits_in_memory
 from napari_noise2self.stacks.file_image import DtypeChoice
 from napari_noise2self.stacks.stack import Stack
+from napari_noise2self.stacks.suits import remember
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.model import Denoiser
@@ -32,14 +35,18 @@ class Made:
     Attributes
     ----------
     denoiser : Denoiser
-    written : Written
+    written : Written or None
+        None if writing failed.
     info : dict
         How it was made, ready for JSON.
+    error : Noise2SelfError or None
+        Why it failed after the training, if so.
     """
 
     denoiser: Denoiser
-    written: Written
+    written: Written | None
     info: dict[str, Any]
+    error: Noise2SelfError | None = None
 
 
 def denoise_file_events(
@@ -77,7 +84,8 @@ def denoise_file_events(
     Returns
     -------
     made : Made or None
-        None if it was stopped before there was anything to write.
+        None if it was stopped before there was anything to write; `made.error`
+        is always None.
 
     Raises
     ------
@@ -94,15 +102,16 @@ def denoise_file_events(
         "ome_zarr_version": ome_zarr_version,
     }
     more: dict[str, Any] = {"resume": resume, "source": source}
-    notice = check_export(None, stack, target, **settings, **more)
-    if notice is not None:
-        yield Notice(notice)
-    from napari_noise2self.engine.hardware import fits_in_memory
-
     in_memory = fits_in_memory(_BYTES * math.prod(stack.shape))
     if in_memory and not (resume and unfinished(target)):
+        notice = check_export(None, stack, target, **settings, **more)
+        if notice is not None:
+            yield Notice(notice)
         return (yield from _in_memory(stack, target, config, settings, control))
-    return (yield from _streamed(stack, target, config, settings | more, control))
+    made = yield from streamed_events(stack, target, config, control=control, **settings, **more)
+    if made is not None and made.error is not None:
+        raise made.error
+    return made
 
 
 def _in_memory(
@@ -120,20 +129,58 @@ def _in_memory(
         raise result.error
     if not result.complete:
         return None
+    remember(result.denoiser, [stack])
     written = write(target, result.image, stack, provenance=result.info, **settings)
     return Made(result.denoiser, written, result.info)
 
 
-def _streamed(
-    stack: Stack, target: str | Path, config: TrainingConfig, settings: Any, control: Control
+def streamed_events(
+    stack: Stack,
+    target: str | Path,
+    config: TrainingConfig,
+    *,
+    goal: Any = None,
+    out: Any = None,
+    control: Control | None = None,
+    **settings: Any,
 ) -> Generator[Event | WritingEvent, None, Made | None]:
-    from napari_noise2self.stacks.export import export_events
+    """Train on a stack, and denoise it region by region, whatever its size.
+
+    Parameters
+    ----------
+    stack, target, config, control
+        As for `denoise_file_events`.
+    goal : array-like, optional
+        To learn from: the `target` of `Denoiser.train`.
+    out : array-like, optional
+        Where training writes previews: as for `Denoiser.train`.
+    **settings
+        As for `export.export_events`.
+
+    Yields
+    ------
+    event : Notice, TrainingEvent, PredictionEvent or WritingEvent
+
+    Returns
+    -------
+    made : Made or None
+        What was learned is kept where the export fails, and `made.error` says
+        why.  None if it was stopped before anything was learned.
+
+    Raises
+    ------
+    Noise2SelfError
+    """
+    from napari_noise2self.stacks.export import check_export, export_events
     from napari_noise2self.stacks.unfinished import unfinished_model
 
-    began = time.monotonic()
-    kept = unfinished_model(target) if settings["resume"] else None
+    began, control = time.monotonic(), control or Control()
+    notice = check_export(None, stack, target, **settings)
+    if notice is not None:
+        yield Notice(notice)
+    kept = unfinished_model(target) if settings.get("resume") else None
     if kept is None:
-        denoiser = yield from _trained(stack, config, control)
+        denoiser = yield from _trained(stack, config, goal, out, control)
     else:
         from napari_noise2self.engine.model import Denoiser
 
@@ -141,32 +188,39 @@ def _streamed(
         denoiser = Denoiser.load(kept, device=config.device)
     if denoiser is None:
         return None
-    events = export_events(
-        denoiser, stack, target, output=config.output, control=control, **settings
-    )
-    with contextlib.closing(events):
-        written = yield from events
+    written = error = None
+    try:
+        events = export_events(
+            denoiser, stack, target, output=config.output, control=control, **settings
+        )
+        with contextlib.closing(events):
+            written = yield from events
+    except Noise2SelfError as caught:
+        error = caught
     info = {
         "version": version("napari-noise2self"),
         **denoiser.summary,
         "seconds": round(time.monotonic() - began, 3),
         "output": denoiser.resolved_output(config.output),
         "axes": stack.axes,
-        "complete": written.complete,
+        "complete": written is not None and written.complete,
         "settings": denoiser.config.model_dump(mode="json"),
     }
-    return Made(denoiser, written, info)
+    return Made(denoiser, written, info, error)
 
 
 def _trained(
-    stack: Stack, config: TrainingConfig, control: Control
+    stack: Stack, config: TrainingConfig, goal: Any, out: Any, control: Control
 ) -> Generator[Event, None, Denoiser | None]:
     """A denoiser trained on the stack; None if it was stopped before it had learned anything."""
     from napari_noise2self.engine.model import Denoiser
 
     denoiser = Denoiser(config)
-    events = denoiser.train(stack.data, stack.axes, control=control)
+    events = denoiser.train(stack.data, stack.axes, goal, control=control, out=out)
     with contextlib.closing(events):
         trained = yield from events
     control.renew()
-    return denoiser if trained else None
+    if not trained:
+        return None
+    remember(denoiser, [stack])
+    return denoiser
