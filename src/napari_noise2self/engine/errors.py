@@ -33,5 +33,9 @@ class ModelFileError(Noise2SelfError):
     """A file is not a model of this package, or cannot be read as one."""
 
 
+class ClusterError(Noise2SelfError):
+    """The machines that were to share the work cannot do it, or cannot be reached."""
+
+
 class DownloadError(Noise2SelfError):
     """What was asked for could not be fetched from the network."""

@@ -509,6 +509,26 @@ class Denoiser:
         with engine_errors():
             return HotRule.of(image, Layout.of(image.shape, axes, self.config.volume))
 
+    def read_region(
+        self,
+        image: Any,
+        region: Sequence[slice],
+        axes: str | None = None,
+        output: Output = "auto",
+    ) -> Slab:
+        """What `predict_region` looks at, to be read while another region is computed.
+
+        Parameters
+        ----------
+        image, region, axes, output
+            As for `predict_region`.
+        """
+        image = as_array(image)
+        layout = Layout.of(image.shape, axes, self.config.volume)
+        part = region_of(layout, region)
+        with engine_errors():
+            return Slab.read(image, layout, part, self._method(image, layout, output).reach)
+
     def predict_region(
         self,
         image: Any,
@@ -517,6 +537,7 @@ class Denoiser:
         output: Output = "auto",
         *,
         rule: HotRule | None = None,
+        slab: Slab | None = None,
     ) -> NDArray[np.float32]:
         """One region of what `predict` gives for all of an image.
 
@@ -528,6 +549,8 @@ class Denoiser:
             One slice per axis of the image, with all of the channels.
         rule : HotRule, optional
             What `hot_rule` gives for the image; by default it is asked.
+        slab : Slab, optional
+            What `read_region` gives for the region; by default it is read.
 
         Returns
         -------
@@ -539,7 +562,7 @@ class Denoiser:
         with engine_errors():
             method = self._method(image, layout, output)
             rule = rule or HotRule.of(image, layout)
-            slab = Slab.read(image, layout, part, method.reach)
+            slab = slab or Slab.read(image, layout, part, method.reach)
             return predicted_region(method, slab, layout, part, rule)
 
     def _averaging(self, layout: Layout) -> int:

@@ -191,6 +191,65 @@ def region_of(layout: Layout, index: Sequence[slice]) -> Region:
     )
 
 
+class Ledger:
+    """What of an array is done, and what is left to do.
+
+    Parameters
+    ----------
+    layout : Layout
+    regions : sequence of tuple of slice
+        See `plan`.
+    sink : Sink
+        Which may have some of them.
+    first : int, optional
+        The frame in view: its regions come first.
+
+    Attributes
+    ----------
+    todo : list of tuple of slice
+        What was left to do at the beginning.
+    """
+
+    def __init__(
+        self, layout: Layout, regions: Sequence[Region], sink: Sink, first: int | None = None
+    ) -> None:
+        self._layout = layout
+        self._missing = np.full(layout.frames, math.prod(layout.spatial_shape))
+        self.todo: list[Region] = []
+        for region in regions:
+            if sink.has(region):
+                self.enter(region)
+            else:
+                self.todo.append(region)
+        if first is not None:
+            self.todo.sort(key=lambda region: first not in frames_of(layout, region))
+
+    def enter(self, region: Region) -> int | None:
+        """Note that a region is done; the last frame that has become whole by it."""
+        frames = frames_of(self._layout, region)
+        self._missing[frames] -= self._pixels(region)
+        whole = frames[self._missing[frames] == 0]
+        return int(whole[-1]) if whole.size else None
+
+    def work(self, region: Region) -> int:
+        """What a region is of the work of `progress`."""
+        return frames_of(self._layout, region).size * self._pixels(region)
+
+    def progress(self) -> Progress:
+        """How far all is; nothing of what is done later is in it."""
+        total = self._layout.frames * math.prod(self._layout.spatial_shape)
+        return Progress(total, total - float(self._missing.sum()))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every frame is whole."""
+        return not self._missing.any()
+
+    def _pixels(self, region: Region) -> int:
+        """How many pixels of each of its frames a region has."""
+        return math.prod(part.stop - part.start for part in spatial(self._layout, region))
+
+
 def predict_region(
     method: Method,
     slab: Slab,
@@ -279,19 +338,9 @@ def stream(
     complete : bool
     """
     regions = plan(layout, sink.chunks, method.reach, chunks_of(image))
-    pixels = math.prod(layout.spatial_shape)
-    missing = np.full(layout.frames, pixels)
-    todo = []
-    for region in regions:
-        if sink.has(region):
-            missing[frames_of(layout, region)] -= _pixels(layout, region)
-        else:
-            todo.append(region)
-    # The frame in view first.
-    first = control.preview_frame
-    if first is not None:
-        todo.sort(key=lambda region: first not in frames_of(layout, region))
-    progress = Progress(pixels * layout.frames, pixels * layout.frames - float(missing.sum()))
+    ledger = Ledger(layout, regions, sink, control.preview_frame)
+    todo = ledger.todo
+    progress = ledger.progress()
     yield progress.event()
     if not todo:
         return True
@@ -314,15 +363,15 @@ def stream(
             )
             del slab
             if behind is not None:
-                yield from _written(behind, layout, missing, progress, control)
+                yield from _written(behind, ledger, progress, control)
                 behind = None
             if values is None:
                 break
             behind = region, writer.submit(_write, sink, region, values)
             del values
         if behind is not None:
-            yield from _written(behind, layout, missing, progress, control)
-    return not missing.any()
+            yield from _written(behind, ledger, progress, control)
+    return ledger.complete
 
 
 def predict_lazily(method: Method, image: Any, layout: Layout, rule: Any) -> Any:
@@ -386,11 +435,6 @@ def predict_lazily(method: Method, image: Any, layout: Layout, rule: Any) -> Any
     )
 
 
-def _pixels(layout: Layout, region: Region) -> int:
-    """How many pixels of each of its frames a region has."""
-    return math.prod(part.stop - part.start for part in spatial(layout, region))
-
-
 def _write(sink: Sink, region: Region, values: NDArray[np.float32]) -> None:
     try:
         sink.write(region, values)
@@ -406,8 +450,7 @@ def _write(sink: Sink, region: Region, values: NDArray[np.float32]) -> None:
 
 def _written(
     behind: tuple[Region, Future[None]],
-    layout: Layout,
-    missing: NDArray[np.intp],
+    ledger: Ledger,
     progress: Progress,
     control: Control,
 ) -> Generator[Notice | PredictionEvent, None, None]:
@@ -418,11 +461,9 @@ def _written(
         if control.stopped:
             break
     future.result()
-    frames = frames_of(layout, region)
-    missing[frames] -= _pixels(layout, region)
-    whole = frames[missing[frames] == 0]
-    if whole.size:
-        yield progress.event(frame=int(whole[-1]))
+    frame = ledger.enter(region)
+    if frame is not None:
+        yield progress.event(frame=frame)
 
 
 def _waiting(

@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -36,6 +36,35 @@ ExportEvent = Event | WritingEvent
 _WINDOW = 32
 _PLACES = 2
 _MOST_PLACES = 16
+
+
+class Predict(Protocol):
+    """Who denoises the regions of a stack and writes them, such as `Cluster.predict_events`."""
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        stack: Stack,
+        *,
+        sink: PartialStore,
+        output: Output,
+        source: str | Path | None,
+        control: Control,
+    ) -> Generator[Event, None, bool]:
+        """Whether all of the stack is in the sink at the end."""
+
+
+def predict_here(
+    denoiser: Denoiser,
+    stack: Stack,
+    *,
+    sink: PartialStore,
+    output: Output,
+    source: str | Path | None,
+    control: Control,
+) -> Generator[Event, None, bool]:
+    """Denoise a stack in this process."""
+    return denoiser.predict_stream(stack.data, stack.axes, output, sink=sink, control=control)
 
 
 def check_export(
@@ -98,6 +127,7 @@ def export_events(
     provenance: Mapping[str, Any] | None = None,
     source: str | Path | None = None,
     ome_zarr_version: str = "0.5",
+    predict: Predict = predict_here,
 ) -> Generator[ExportEvent, None, Written]:
     """Denoise a stack of any size into a file.
 
@@ -130,6 +160,8 @@ def export_events(
     source : path, optional
         The file that the stack was read from, which is never replaced.
     ome_zarr_version : {"0.5", "0.4"}
+    predict : callable, optional
+        Who does the work; by default this process.
 
     Yields
     ------
@@ -177,8 +209,8 @@ def export_events(
         if store.fraction:
             yield Notice(f"{store.fraction:.0%} of {target} were done before; the rest follows.")
         if not store.complete:
-            events = denoiser.predict_stream(
-                stack.data, stack.axes, output, sink=store, control=control
+            events = predict(
+                denoiser, stack, sink=store, output=output, source=source, control=control
             )
             with contextlib.closing(events):
                 complete = yield from events

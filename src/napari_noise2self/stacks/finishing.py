@@ -89,6 +89,9 @@ def finish_events(
 
 def _build_zarr(store: PartialStore, record: Mapping[str, Any] | None, tell: Progress) -> Path:
     folder, level = store.folder, store.level
+    # What zarr was writing when a process was killed.
+    for stale in level.rglob("*.partial"):
+        stale.unlink()
     for stale in folder.iterdir():
         if stale.name.isdigit() and stale != level:
             shutil.rmtree(stale)

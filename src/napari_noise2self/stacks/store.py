@@ -343,16 +343,30 @@ class PartialStore:
         Noise2SelfError
             If the disk is full, or it cannot be written for another reason.
         """
-        self.mark(region, self.put(region, values))
+        self.mark(region, self._write(region, values))
 
     def put(self, region: Sequence[slice], values: NDArray[Any]) -> int:
         """Write a region without marking it, as another process can do for this one.
+
+        It is on the disk then: what another machine still holds in memory,
+        this one could not bring there.
+
+        Parameters
+        ----------
+        region, values
+            As for `write`.
 
         Returns
         -------
         clipped : int
             For `mark`.
         """
+        clipped = self._write(region, values)
+        with self.disk():
+            self._sync_regions([self.image.to_file(region)])
+        return clipped
+
+    def _write(self, region: Sequence[slice], values: NDArray[Any]) -> int:
         there = self.image.to_file(region)
         self._cells(there)
         pixels, clipped = cast(np.asarray(values).transpose(self.image.order), self.image.dtype)
