@@ -250,10 +250,10 @@ def _other_noise(
     if 1 / _NOISE < factor < _NOISE:
         return None
     effect = "some will stay" if factor > 1 else "detail may be smoothed away with it"
-    than = f"{factor:.1f} times as strong as" if factor > 1 else f"only {factor:.0%} of"
+    only = "" if factor > 1 else "only "
     return (
-        f"The noise{where} is {than} that of what the model was trained on, at the same grey "
-        f"values: {effect}."
+        f"The noise{where} is {only}{factor:.2g} times as strong as that of what the model was "
+        f"trained on, at the same grey values: {effect}."
     )
 
 
