@@ -6,6 +6,7 @@ import numpy as np
 import ome_types
 import pytest
 import tifffile
+from napari_builtins.io import napari_get_reader
 
 from napari_noise2self import Noise2SelfError
 from napari_noise2self.stacks import writing, writing_tiff
@@ -190,6 +191,17 @@ def test_colours_come_back(tmp_path, ending):
     stack = source("TZCYX", channel_colors=COLOURS)
     write(tmp_path / f"a{ending}", stack.data, stack)
     assert read(tmp_path / f"a{ending}").channel_colors == COLOURS
+
+
+@pytest.mark.parametrize("axes", ["TZCYX", "YXS"])
+@pytest.mark.parametrize("ending", [".ome.tif", ".tif"])
+def test_tifffile_and_napari_read_the_same_pixels(tmp_path, axes, ending):
+    stack = source(axes, "uint8")
+    path = str(tmp_path / f"a{ending}")
+    write(path, stack.data, stack)
+    np.testing.assert_array_equal(tifffile.imread(path), stack.data)
+    ((shown, *_),) = napari_get_reader(path)(path)
+    np.testing.assert_array_equal(np.asarray(shown), stack.data)
 
 
 def test_ome_has_colours_positions_and_provenance(tmp_path):
