@@ -15,6 +15,8 @@ from common import RESULTS, ROOT, machine, noisy_camera, print_table, write_resu
 __all__ = [
     "IMAGES",
     "PAPER",
+    "RESULTS",
+    "ROOT",
     "decibels",
     "draw",
     "keep",

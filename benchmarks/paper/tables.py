@@ -51,27 +51,19 @@ TRAINED = ("N2S", "N2N", "N2T", "SURE")
 RECIPES = ("own", "paper")
 FILTERS = ("raw", "nlm", "bm3d", "nlm calibrated", "best filter calibrated")
 
-# The project's own recipe; the length is what fits into a minute or two on two cores.
-OWN: dict[str, dict[str, dict[str, Any]]] = {
-    "quick": {
-        "unet": {"batch_size": 16, "epochs": {"hanzi": 4, "natural": 5, "cells": 5, "gaussian": 5}},
-        "dncnn": {
-            "batch_size": 8,
-            "epochs": {"hanzi": 0.5, "natural": 0.5, "cells": 0.5, "gaussian": 0.5},
-        },
-    },
-    "full": {
-        "unet": {
-            "batch_size": 64,
-            "channels": 64,
-            "epochs": {"hanzi": 10, "natural": 30, "cells": 30, "gaussian": 30},
-        },
-        "dncnn": {
-            "batch_size": 64,
-            "epochs": {"hanzi": 10, "natural": 30, "cells": 30, "gaussian": 30},
-        },
-    },
+PRESETS = {
+    "hanzi": "paper-hanzi",
+    "natural": "paper-imagenet",
+    "cells": "paper-cellnet",
+    "gaussian": "paper-imagenet",
 }
+# Pixels of a step, and steps, of the quick size: what takes a minute or two on two cores.
+QUICK_PIXELS = {"unet": 2**16, "dncnn": 2**15}
+QUICK_STEPS = {("own", "unet"): 1000, ("own", "dncnn"): 120, ("paper", "unet"): 120}
+QUICK_STEPS["paper", "dncnn"] = QUICK_STEPS["own", "dncnn"]
+# Of the full size, with the project's own recipe; the paper's has a length of its own.
+FULL_OWN = {"batch_size": 64, "channels": 64}
+FULL_STEPS = 20000
 
 
 @dataclass(frozen=True)
@@ -85,36 +77,51 @@ class Piece:
 
 
 # --------------------------------------------------------------------- networks
-def settings(piece: Piece, network: str, size: str) -> n2s.TrainingConfig:
+def settings(piece: Piece, size: str, found: Dataset) -> n2s.TrainingConfig:
     """How a network is trained: the project's own recipe or the paper's."""
-    name = piece.data.partition("-")[0]
+    network, against = piece.row.split(" ")
+    objective = against.lower()
+    common: dict[str, Any] = {"objective": objective, "seed": piece.seed}
+    if objective == "sure" and found.variance is not None:
+        common["noise_sd"] = found.variance**0.5
+    side = found.train.noisy.shape[1]
+    steps = FULL_STEPS
+    if size == "quick":
+        common["batch_size"] = max(QUICK_PIXELS[network] // side**2, 1)
+        steps = QUICK_STEPS[piece.recipe, network]
+    elif piece.recipe == "own":
+        common |= FULL_OWN
     if piece.recipe == "paper":
-        return n2s.TrainingConfig.paper(name, network=network, seed=piece.seed)
-    own = dict(OWN[size][network])
-    epochs = own.pop("epochs")[name]
-    crop = 64 if name == "hanzi" else 128
-    # As many pixels a step, whatever the size of the images.
-    batch = max(own.pop("batch_size") * 64**2 // crop**2, 1) if size == "quick" else 64
-    return n2s.TrainingConfig(
-        network=network, epochs=epochs, batch_size=batch, crop_size=crop, seed=piece.seed, **own
-    )
+        name = "unet-paper" if network == "unet" else network
+        config = n2s.TrainingConfig.preset(PRESETS[found.name], network=name, **common)
+        if size == "full":
+            return config
+    else:
+        config = n2s.TrainingConfig(network=network, crop_size=side, **common)
+    return config.model_copy(update={"epochs": epochs(config, steps, found)})
 
 
-def trained(config: n2s.TrainingConfig, against: str, found: Dataset) -> n2s.Denoiser:
+def epochs(config: n2s.TrainingConfig, steps: int, found: Dataset) -> float:
+    """How many epochs so many steps are: they count targets, and a step has those of one subset."""
+    partition = config.partition or n2s.Grid.for_white_noise()
+    hidden = 1 if config.objective != "n2s" else 1 / partition.subset_count(2)
+    pixels = np.prod(found.train.noisy.shape[:3])
+    return float(steps * config.batch_size * config.crop_size**2 * hidden / pixels)
+
+
+def trained(config: n2s.TrainingConfig, found: Dataset) -> n2s.Denoiser:
     """A network that was trained on the set."""
-    denoiser, part = n2s.Denoiser(config), found.train
-    if against == "N2S":
-        return denoiser.fit([part.noisy], found.axes)
-    if against == "SURE":
-        return denoiser.fit([part.noisy], found.axes, target="sure")
-    target = part.second if against == "N2N" else part.truth
-    return denoiser.fit([part.noisy], found.axes, target=[target])
+    targets = {"n2n": found.train.second, "n2t": found.train.truth}
+    target = targets.get(config.objective)
+    return n2s.Denoiser(config).fit(
+        [found.train.noisy], found.axes, None if target is None else [target]
+    )
 
 
 def network_row(piece: Piece, size: str, found: Dataset) -> dict[str, Any]:
     """A trained network, and what its outputs are worth."""
     network, against = piece.row.split(" ")
-    denoiser = trained(settings(piece, network, size), against, found)
+    denoiser = trained(settings(piece, size, found), found)
     part, outputs = found.test, ["single-pass"]
     # The J-invariant output of a DnCNN takes minutes on a processor.
     if against == "N2S" and (network == "unet" or size == "full"):
