@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -200,6 +201,16 @@ def test_two_do_not_write_the_same_result(tmp_path):
                 PartialStore.open(tmp_path / "a.ome.zarr", stack, **choice)
         assert begun.fraction
     PartialStore.open(tmp_path / "a.ome.zarr", stack, resume=True).discard()
+
+
+def test_a_result_that_ended_as_it_was_begun_is_begun_again(tmp_path):
+    stack = image()
+    begun = PartialStore.open(tmp_path / "a.ome.zarr", stack)
+    begun.release()  # as a killed process does
+    shutil.rmtree(begun.level)
+    with PartialStore.open(tmp_path / "a.ome.zarr", stack, resume=True) as again:
+        fill(again, stack.data)
+        assert again.finish().complete
 
 
 def test_a_result_with_nothing_in_it_is_not_kept(tmp_path):

@@ -213,7 +213,7 @@ class PartialStore:
         """Take over what the folder holds, if it was begun in the same way."""
         try:
             state = read_state(self.folder)
-            if not state:
+            if not state or state.get("done") == []:
                 return  # it ended before anything was written
             other = difference(state, self.fingerprint)
             if other is not None:
@@ -227,7 +227,12 @@ class PartialStore:
                     done[int(first) : int(last)] = True
                 clipped, seconds = int(state["clipped"]), float(state["seconds"])
                 array = open_array(self.level, "r+")
-                if array.shape != self.image.shape or array.dtype != self.image.dtype:
+                unit = array.shards or array.chunks
+                if (array.shape, array.dtype, unit) != (
+                    self.image.shape,
+                    self.image.dtype,
+                    self._chunking.unit,
+                ):
                     raise ValueError
             except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
                 raise damaged(self.folder) from error

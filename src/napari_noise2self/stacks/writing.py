@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.stacks import provenance as provenance_of
-from napari_noise2self.stacks.disk import disk_error, sync
+from napari_noise2self.stacks.disk import check_space, disk_error, sync
 from napari_noise2self.stacks.file_image import (
     DtypeChoice,
     FileImage,
@@ -30,6 +30,7 @@ from napari_noise2self.stacks.targets import (
     take_place,
 )
 from napari_noise2self.stacks.writing_tiff import save_tiff
+from napari_noise2self.stacks.writing_zarr import pyramid_bytes
 
 __all__ = ["DtypeChoice", "Written", "check_free", "check_target", "write"]
 
@@ -82,7 +83,7 @@ def write(
     Raises
     ------
     InputError
-        As `check_target`.
+        As `check_target`, or if the disk is too small.
     Noise2SelfError
         If writing fails, as on a full disk.  No file is left then.
     """
@@ -91,9 +92,11 @@ def write(
     if tuple(array.shape) != like.shape:
         raise InputError(f"The result has the shape {array.shape}, its source {like.shape}.")
     kind = format_of(path)
+    image = FileImage.of(like, kind, dtype)
+    size = pyramid_bytes(image) if kind == "ome-zarr" else image.nbytes
+    check_space(path, size, image.dtype.kind)
     if kind == "ome-zarr":
         return _write_zarr(path, array, like, dtype, overwrite, provenance, ome_zarr_version)
-    image = FileImage.of(like, kind, dtype)
     record = _record(provenance, like, dtype=str(image.dtype))
     partial = path.with_name(f"{path.name}.writing")
     try:
