@@ -12,16 +12,26 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_error, show_info
 
 from napari_noise2self.engine.errors import Noise2SelfError
-from napari_noise2self.engine.events import Control, Event, Notice, PredictionEvent, TrainingEvent
+from napari_noise2self.engine.events import (
+    Control,
+    Event,
+    Notice,
+    PredictionEvent,
+    TrainingEvent,
+    WritingEvent,
+)
 from napari_noise2self.engine.layout import Layout
+from napari_noise2self.stacks.growing import Growing
 from napari_noise2self.widgets.activity import Activity
-from napari_noise2self.widgets.job import Job, Request
+from napari_noise2self.widgets.job import Destination, Job, Request
 from napari_noise2self.widgets.layers import (
     Source,
     axes_note,
     images_in,
     known_axes,
     name_axes,
+    possible_targets,
+    room_note,
 )
 from napari_noise2self.widgets.preferences import preferences
 from napari_noise2self.widgets.result_layer import ResultLayer
@@ -58,6 +68,7 @@ class Controller:
         self._followed: Image | None = None
         self._activity = Activity(self.session)
         self._prediction_began = False
+        self._taught_by: str | None = None
         viewer.layers.events.inserted.connect(self._follow_layers)
         viewer.layers.events.removed.connect(self._follow_layers)
         viewer.dims.events.point.connect(self._follow_position)
@@ -101,8 +112,21 @@ class Controller:
         except Noise2SelfError as error:
             show_error(str(error))
 
-    def train(self) -> None:
-        """Start a run with the present settings."""
+    def needs_file(self) -> bool:
+        """Whether the result of the chosen layer does not fit into memory."""
+        self._check_room()
+        return bool(self.session.room)
+
+    def train(self, file: Path | None = None, *, overwrite: bool = False) -> None:
+        """Start a run with the present settings.
+
+        Parameters
+        ----------
+        file : Path, optional
+            The file to be of a result that does not fit into memory.
+        overwrite : bool
+            Whether what is there may be replaced.
+        """
         session, viewer = self.session, self._viewer()
         if session.state.running or viewer is None:
             return
@@ -112,14 +136,23 @@ class Controller:
             source = Source.of(settings.layer)
             config = settings.config(has_z="Z" in source.axes)
             layout = Layout.of(source.data.shape, source.axes, config.volume)
-            source.check_memory()
+            destination = None
+            if file is not None:
+                destination = Destination(source.stack(), file, overwrite, source.file)
+            else:
+                source.check_memory()
+            target = None if settings.target is None else Source.of(settings.target.layer)
         except Exception as error:  # whatever it is, the button must not stay dead
             self._on_failed(error)
             return
         self._source, self._layout = source, layout
         self._target = ResultLayer(viewer, source, layout)
         self._prediction_began = False
-        self._job = Job(Request(source.data, source.axes, config), Control())
+        self._taught_by = target.name if target is not None else None
+        learned_from = target.data if target is not None else None
+        self._job = Job(
+            Request(source.data, source.axes, config, learned_from, destination), Control()
+        )
         self._job.reported.connect(self._on_event)
         self._job.finished.connect(self._on_finished)
         self._job.failed.connect(self._on_failed)
@@ -170,7 +203,7 @@ class Controller:
 
     # -- what the worker says ------------------------------------------------
 
-    def _on_event(self, event: Event) -> None:
+    def _on_event(self, event: Event | WritingEvent) -> None:
         session = self.session
         if session.devices is None:
             self._find_devices()
@@ -182,8 +215,12 @@ class Controller:
         else:
             self._on_prediction(event)
         out = self._job.out if self._job is not None else None
-        if event.frame is not None and self._target is not None and out is not None:
-            self._target.show(out, event.frame)
+        if self._target is None or out is None:
+            return
+        frame = getattr(event, "frame", None)
+        # A frame that is too large for memory is written, and shown, in parts.
+        if frame is not None or (isinstance(event, PredictionEvent) and isinstance(out, Growing)):
+            self._target.show(out, frame)
 
     def _on_training(self, event: TrainingEvent) -> None:
         session = self.session
@@ -205,7 +242,7 @@ class Controller:
         )
         session.points += 1
 
-    def _on_prediction(self, event: PredictionEvent) -> None:
+    def _on_prediction(self, event: PredictionEvent | WritingEvent) -> None:
         if not self._prediction_began:
             # Also out of STOPPING: that stop ended the training.
             self._prediction_began = True
@@ -222,14 +259,19 @@ class Controller:
             target.discard()
             self.session.end(State.IDLE, "Stopped before anything was learned.")
             return
+        info = result.info
+        if self._taught_by is not None:
+            info = info | {"target": {"layer": self._taught_by, **info.get("target", {})}}
         try:
-            target.complete(result.image, result.info)
+            target.complete(result.image, info)
         except Exception as error:  # whatever it is, the button must not stay dead
             self._target = target
             self._on_failed(error)
             return
-        outcome = Outcome(target.name, result.denoiser, result.info, result.complete)
+        outcome = Outcome(target.name, result.denoiser, info, result.complete)
         message = "" if result.complete else "Stopped: part of the layer is not denoised."
+        if not result.complete and result.info.get("file"):
+            message += " Go on with it in the dock Apply and export."
         if result.error is not None:
             message = f"Part of the layer is not denoised. {result.error}"
             show_error(message)
@@ -258,10 +300,17 @@ class Controller:
             return
         settings = self.session.settings
         images = images_in(viewer)
-        if settings.layer in images:
-            return
-        active = viewer.layers.selection.active
-        settings.layer = active if active in images else next(reversed(images), None)
+        if settings.layer not in images:
+            active = viewer.layers.selection.active
+            settings.layer = active if active in images else next(reversed(images), None)
+        self._check_target(images)
+
+    def _check_target(self, images: list[Image]) -> None:
+        """Learn from the layer itself again where the target is gone or does not fit."""
+        settings = self.session.settings
+        target = settings.target
+        if target is not None and target.layer not in possible_targets(settings.layer, images):
+            settings.target = None
 
     def _follow_layer(self, layer: Image | None) -> None:
         for followed, change in ((self._followed, "disconnect"), (layer, "connect")):
@@ -270,13 +319,23 @@ class Controller:
                     getattr(getattr(followed.events, name), change)(self._follow_axes)
         self._followed = layer
         self._follow_axes()
+        viewer = self._viewer()
+        if viewer is not None:
+            self._check_target(images_in(viewer))
 
     def _follow_axes(self, event: Any = None) -> None:
         session, layer = self.session, self._followed
         axes = None if layer is None else known_axes(layer)
         session.axes_note = "" if axes is None else axes_note(axes)
         session.has_z = axes is not None and "Z" in axes.letters
+        self._check_room()
         session.axes = "" if axes is None else axes.letters
+
+    def _check_room(self) -> None:
+        try:
+            self.session.room = room_note(Source.of(self._followed))
+        except Noise2SelfError:  # it is said when it is tried
+            self.session.room = ""
 
     def _follow_position(self, event: Any = None) -> None:
         """Make previews of what is in view."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_noise2self.widgets.controller import Controller, controller_of
 from napari_noise2self.widgets.controls import VerticalScrollArea
@@ -18,6 +18,7 @@ from napari_noise2self.widgets.layers import images_in
 from napari_noise2self.widgets.progress_view import OutcomeView, ProgressView
 from napari_noise2self.widgets.session import Session, State
 from napari_noise2self.widgets.settings_view import SettingsView
+from napari_noise2self.widgets.target_dialog import ask_for_target, suggested, when_free
 from napari_noise2self.widgets.theme import Colours
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ class DenoiseWidget(QWidget):
 
         self.settings = SettingsView()
         self.settings.edited.connect(self._edit)
+        self.room = QLabel()
+        self.room.setObjectName("room")
+        self.room.setAccessibleName("Where the result goes")
+        self.room.setWordWrap(True)
         self.progress = ProgressView()
         self.outcome = OutcomeView()
         self.outcome.save_requested.connect(self._ask_where_to_save)
@@ -76,6 +81,7 @@ class DenoiseWidget(QWidget):
         inner = QVBoxLayout(content)
         inner.setContentsMargins(6, 6, 6, 6)
         inner.addWidget(self.settings)
+        inner.addWidget(self.room)
         inner.addLayout(buttons)
         inner.addWidget(self.progress)
         inner.addWidget(self.outcome)
@@ -106,6 +112,7 @@ class DenoiseWidget(QWidget):
         self._link(session.events.state, self._show_state)
         self._link(session.events.has_z, self._show_state)
         self._link(session.events.axes, self._show_axes)
+        self._link(session.events.room, self._show_room)
         self._link(session.events.axes_note, self._show_axes)
         self._link(session.events.message, self._show_state)
         self._link(session.events.outcome, self._show_state)
@@ -116,6 +123,7 @@ class DenoiseWidget(QWidget):
         for name in self._settings():
             self._show_setting(name)
         self._show_axes()
+        self._show_room()
         self.settings.show_devices(session.devices)
         self._show_theme()
         self._show_state()
@@ -145,6 +153,8 @@ class DenoiseWidget(QWidget):
     def _train_or_stop(self) -> None:
         if self.session.state.running:
             self._controller.stop()
+        elif self._controller.needs_file():
+            self._ask_where_to_write()
         else:
             self._controller.train()
 
@@ -153,6 +163,20 @@ class DenoiseWidget(QWidget):
             self._controller.resume()
         else:
             self._controller.pause()
+
+    def _ask_where_to_write(self) -> None:
+        layer = self.session.settings.layer
+        assert layer is not None  # or there would be nothing to write
+        ask_for_target(
+            self,
+            "Write the denoised layer to",
+            suggested(layer, "ome-zarr"),
+            ("ome-zarr", "ome-tiff"),
+            lambda path: when_free(self, [path], partial(self._write_to, path)),
+        )
+
+    def _write_to(self, path: Path, overwrite: bool) -> None:
+        self._controller.train(path, overwrite=overwrite)
 
     def _ask_where_to_save(self) -> None:
         outcome = self.session.outcome
@@ -184,6 +208,10 @@ class DenoiseWidget(QWidget):
 
     def _show_axes(self, _: Any = None) -> None:
         self.settings.axes.show_axes(self.session.axes, self.session.axes_note)
+
+    def _show_room(self, _: Any = None) -> None:
+        self.room.setText(self.session.room)
+        self.room.setVisible(bool(self.session.room))
 
     def _show_state(self, _: Any = None) -> None:
         session = self.session

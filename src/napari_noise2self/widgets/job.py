@@ -29,6 +29,7 @@ from napari_noise2self.engine.errors import (
     OutOfMemoryError,
 )
 from napari_noise2self.engine.events import INTERVAL, PredictionEvent
+from napari_noise2self.stacks.growing import Growing
 
 if TYPE_CHECKING:
     import napari
@@ -36,8 +37,30 @@ if TYPE_CHECKING:
     from napari_noise2self.engine.config import TrainingConfig
     from napari_noise2self.engine.events import Control, Event
     from napari_noise2self.engine.pipeline import Result
+    from napari_noise2self.stacks.stack import Stack
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A file for a result that does not fit into memory.
+
+    Attributes
+    ----------
+    stack : Stack
+        The source.
+    path : Path
+    overwrite : bool
+        Whether what is there may be replaced.
+    source : Path or None
+        The file that the source was read from.
+    """
+
+    stack: Stack
+    path: Path
+    overwrite: bool
+    source: Path | None
 
 
 @dataclass(frozen=True)
@@ -51,11 +74,17 @@ class Request:
     axes : str
         One letter per axis.
     config : TrainingConfig
+    target : array, optional
+        What to learn from, of the shape of `image`.
+    destination : Destination, optional
+        None where the result goes into memory.
     """
 
     image: Any
     axes: str
     config: TrainingConfig
+    target: Any = None
+    destination: Destination | None = None
 
 
 class _Reins:
@@ -70,11 +99,14 @@ class _Reins:
         self.control.stop()
 
 
+Canvas = np.ndarray[Any, np.dtype[np.float32]] | Growing
+
+
 @dataclass
 class _Canvas:
     """Where the engine writes; filled in the worker, because gigabytes take a second."""
 
-    out: np.ndarray[Any, np.dtype[np.float32]] | None = None
+    out: Canvas | None = None
 
 
 def denoise_layer(
@@ -102,14 +134,18 @@ def _guarded(
     pipeline = load_engine("pipeline")
     if reins.abandoned.is_set():
         return None
-    canvas.out = np.full(request.image.shape, np.nan, np.float32)
-    events = pipeline.denoise_events(
-        request.image,
-        axes=request.axes,
-        config=request.config,
-        control=reins.control,
-        out=canvas.out,
-    )
+    if request.destination is None:
+        canvas.out = np.full(request.image.shape, np.nan, np.float32)
+        events = pipeline.denoise_events(
+            request.image,
+            axes=request.axes,
+            config=request.config,
+            target=request.target,
+            control=reins.control,
+            out=canvas.out,
+        )
+    else:
+        events = _into_file(request, request.destination, reins.control, canvas)
     last = -math.inf
     with contextlib.closing(events):
         while not reins.abandoned.is_set():
@@ -125,6 +161,38 @@ def _guarded(
                 last = time.monotonic()
             yield event
     return None
+
+
+def _into_file(
+    request: Request, to: Destination, control: Control, canvas: _Canvas
+) -> Generator[Any, None, Result | None]:
+    """The same, region by region into a file; the result can be looked at all the time."""
+    from napari_noise2self.engine.pipeline import Result
+    from napari_noise2self.stacks.denoise_file import streamed_events
+
+    config = request.config
+    canvas.out = growing = Growing(to.stack, to.path, volume=config.volume)
+    events = streamed_events(
+        to.stack,
+        to.path,
+        config,
+        goal=request.target,
+        out=growing.slate,
+        control=control,
+        overwrite=to.overwrite,
+        source=to.source,
+    )
+    with contextlib.closing(events):
+        made = yield from events
+    if made is None:
+        return None
+    written, info = made.written, dict(made.info)
+    if written is not None:
+        info |= {"file": str(written.path), "dtype": written.dtype, "clipped": written.clipped}
+        if written.complete:
+            growing.finish()
+    complete = written is not None and written.complete
+    return Result(growing, made.denoiser, complete, info, made.error)  # type: ignore[arg-type]
 
 
 def load_engine(module: str) -> Any:
@@ -231,8 +299,8 @@ class Job:
         self._canvas = _Canvas()
 
     @property
-    def out(self) -> np.ndarray[Any, np.dtype[np.float32]] | None:
-        """The array that the engine writes into; None before its first event."""
+    def out(self) -> Canvas | None:
+        """What the engine writes into; None before its first event."""
         return self._canvas.out
 
     def start(self, viewer: napari.Viewer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from napari_noise2self.stacks.axes import LABELS, Axes, checked, from_labels
 from napari_noise2self.stacks.disk import in_bytes
 from napari_noise2self.stacks.file_image import chunk_lengths
 from napari_noise2self.stacks.lazy import Indexed, LazyArray, View
+from napari_noise2self.stacks.provenance import KEY
 from napari_noise2self.stacks.stack import Stack
 
 if TYPE_CHECKING:
@@ -98,6 +99,21 @@ def images_in(viewer: napari.Viewer) -> list[Image]:
     ]
 
 
+def possible_targets(layer: Image | None, images: Iterable[Image]) -> list[Image]:
+    """The images that a network for a layer could learn from: of its shape, and no results."""
+    if layer is None:
+        return []
+    return [
+        image
+        for image in images
+        if image is not layer
+        and KEY not in image.metadata
+        and image.rgb == layer.rgb
+        # A fourth sample of colours is opacity.
+        and _shape(image)[: image.ndim] == _shape(layer)[: layer.ndim]
+    ]
+
+
 def axes_of(layer: Image) -> str:
     """One letter per axis of the layer's array, as in `known_axes`."""
     return known_axes(layer).letters
@@ -160,6 +176,16 @@ def axes_note(axes: Axes) -> str:
     if not told:
         return "guessed from the shape"
     return f"{', '.join(doubtful)} guessed from the shape, the rest {told}"
+
+
+def room_note(source: Source) -> str:
+    """What is to be known of a result that does not fit into memory; empty of one that does."""
+    if source.fits:
+        return ""
+    return (
+        f"The result takes {in_bytes(source.result_bytes)} and does not fit into memory: it is "
+        f"written to a file, and is a layer that reads it."
+    )
 
 
 def _shape(layer: Image) -> tuple[int, ...]:

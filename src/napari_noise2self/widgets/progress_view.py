@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
@@ -50,6 +51,19 @@ def describe(progress: Progress) -> str:
     return " · ".join(parts)
 
 
+def shortened(name: str, most: int = 40) -> str:
+    """A name without its middle, where it would widen a dock."""
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[-most // 2 :]}"
+
+
+def clipped_sentence(clipped: int, dtype: str) -> str:
+    """What the type of a file did not hold; empty if that is nothing."""
+    if not clipped:
+        return ""
+    what = "1 pixel was" if clipped == 1 else f"{clipped:,} pixels were"
+    return f"{what} clipped to the range of {dtype}: float32 would keep them."
+
+
 def gain_sentence(quality: dict[str, Any]) -> str:
     """What the score says of the gain over the noisy image; empty if nothing."""
     gain, least = quality.get("gain"), quality.get("gain_at_least")
@@ -60,11 +74,31 @@ def gain_sentence(quality: dict[str, Any]) -> str:
     return ""
 
 
+def target_sentence(info: dict[str, Any]) -> str:
+    """What was learned from, if not from the layer itself, and how well; else empty."""
+    kind = {"n2n": "a second noisy image", "n2t": "a clean image"}.get(info.get("objective", ""))
+    if kind is None:
+        return ""
+    loss = (info.get("target") or {}).get("loss")
+    sentence = f"Learned from {kind}."
+    if loss is None or not math.isfinite(loss):
+        return sentence
+    holds = ", with the noise of that image" if info["objective"] == "n2n" else ""
+    return (
+        f"{sentence} Mean squared difference from it on held-out pixels: <b>{loss:.4g}</b> "
+        f"squared grey values{holds}."
+    )
+
+
 def summarise(outcome: Outcome) -> str:
     """What the user should know about a result, as rich text."""
     info: dict[str, Any] = outcome.info
     # No name of a layer here: a long one would widen the dock.
     lines = [f"Done in <b>{duration(info['seconds'])}</b>."]
+    lines += [line for line in (target_sentence(info),) if line]
+    if info.get("file") and info.get("complete"):
+        lines.append(f"Written to {_escape(shortened(Path(info['file']).name))}.")
+        lines += [line for line in (clipped_sentence(info["clipped"], info["dtype"]),) if line]
     score = info.get("score")
     if score is not None and math.isfinite(score):
         quality = info.get("quality") or {}

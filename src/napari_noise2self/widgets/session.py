@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from psygnal import SignalGroupDescriptor
 
@@ -54,6 +54,21 @@ class State(Enum):
         return self in (State.TRAINING, State.PAUSED, State.PREDICTING)
 
 
+@dataclass(frozen=True)
+class Target:
+    """What a network learns from, besides the layer itself.
+
+    Attributes
+    ----------
+    layer : Image
+    objective : "n2n" or "n2t"
+        Whether it is another noisy image, or clean.
+    """
+
+    layer: Image
+    objective: Literal["n2n", "n2t"]
+
+
 @dataclass
 class Settings:
     """What the user chose.
@@ -62,6 +77,8 @@ class Settings:
     ----------
     layer : Image or None
         The layer to denoise.
+    target : Target or None
+        What to learn from; None is the layer itself.
     partition : "grid", "random" or "checkerboard"
         The kind of partition.
     width : int, tuple of int or None
@@ -83,6 +100,7 @@ class Settings:
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
 
     layer: Image | None = None
+    target: Target | None = None
     partition: str = "grid"
     width: PerAxis | None = None
     subsets: int = 25
@@ -116,6 +134,7 @@ class Settings:
             device=self.device,
             seed=self.seed,
             volume=self.volume and has_z,
+            objective="n2s" if self.target is None else self.target.objective,
         )
 
     def chosen_partition(self) -> Partition | None:
@@ -220,6 +239,8 @@ class Session:
         Whether the chosen layer can be denoised as a volume.
     axes, axes_note : str
         What the axes of the chosen layer mean, and how that is known.
+    room : str
+        What is to be known if its result does not fit into memory; otherwise empty.
     settings : Settings
     loss, score : Curve
         By epoch; `points` counts the appended points and says when they change.
@@ -235,6 +256,7 @@ class Session:
     has_z: bool = False
     axes: str = ""
     axes_note: str = ""
+    room: str = ""
     points: int = 0
 
     def __post_init__(self) -> None:
