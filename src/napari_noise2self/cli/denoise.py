@@ -23,6 +23,7 @@ from napari_noise2self.cli.options import (
     Overwrite,
     PartitionKind,
     Quiet,
+    Region,
     Resume,
     Seed,
     Source,
@@ -30,6 +31,7 @@ from napari_noise2self.cli.options import (
     Volume,
     ZarrVersion,
     chosen_partition,
+    chosen_region,
     model_target,
     training_config,
 )
@@ -54,6 +56,7 @@ def denoise(
     output: Output = "auto",
     axes: Axes = None,
     volume: Volume = False,
+    region: Region = None,
     device: Device = "auto",
     seed: Seed = 0,
     dtype: Dtype = "source",
@@ -77,6 +80,7 @@ def denoise(
     folder OUT.partial, which becomes OUT when it is whole. After an interruption --resume goes
     on from there.
     """
+    part = chosen_region(region)
     with errors(f"{target}.partial"):
         config = training_config(
             partition=chosen_partition(partition, grid, subsets, extent, seed),
@@ -101,6 +105,7 @@ def denoise(
                 stack,
                 target,
                 config,
+                region=part,
                 dtype=dtype,
                 overwrite=overwrite,
                 resume=resume,

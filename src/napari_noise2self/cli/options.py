@@ -123,6 +123,14 @@ Network = Annotated[
 Volume = Annotated[
     bool, flag("--volume", "Denoise ZYX together instead of slice by slice.", LEARNING)
 ]
+Region = Annotated[
+    str | None,
+    _option(
+        "Learn from a part alone, such as Y=0:512,X=0:512,T=0:10; all is denoised.",
+        "RANGES",
+        show_default="all",
+    ),
+]
 Output = Annotated[
     Literal["auto", "single-pass", "j-invariant", "mixed"],
     _option(
@@ -153,6 +161,19 @@ def training_config(**settings: Any) -> TrainingConfig:
 
     try:
         return TrainingConfig(**settings)
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def chosen_region(text: str | None) -> dict[str, slice] | None:
+    """The ranges that --region names."""
+    if text is None:
+        return None
+    from napari_noise2self.engine.errors import InputError
+    from napari_noise2self.engine.region import region_from
+
+    try:
+        return region_from(text)
     except InputError as error:
         raise typer.BadParameter(str(error)) from None
 

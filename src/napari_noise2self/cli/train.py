@@ -22,12 +22,14 @@ from napari_noise2self.cli.options import (
     Overwrite,
     PartitionKind,
     Quiet,
+    Region,
     Seed,
     Series,
     Sources,
     Subsets,
     Volume,
     chosen_partition,
+    chosen_region,
     model_target,
     training_config,
 )
@@ -35,6 +37,10 @@ from napari_noise2self.cli.options import (
 if TYPE_CHECKING:
     from napari_noise2self.engine.model import Denoiser
     from napari_noise2self.stacks.stack import Stack
+
+
+# The example of a package has at least so many rows and columns; without one it is simulated.
+_EXAMPLE = 128
 
 
 def train(
@@ -56,6 +62,7 @@ def train(
     output: Output = "auto",
     axes: Axes = None,
     volume: Volume = False,
+    region: Region = None,
     series: Series = False,
     device: Device = "auto",
     seed: Seed = 0,
@@ -63,7 +70,8 @@ def train(
         Path | None,
         typer.Option(
             metavar="ZIP",
-            help="Also export the model as a package of the BioImage Model Zoo.",
+            help="Also export the model as a package of the BioImage Model Zoo, with a piece of "
+            "the first large image as its example.",
             rich_help_panel=RESULT,
         ),
     ] = None,
@@ -83,6 +91,7 @@ def train(
 
     The images need the same number of channels; their other axes can differ.
     """
+    part = chosen_region(region)
     with errors():
         config = training_config(
             partition=chosen_partition(partition, grid, subsets, extent, seed),
@@ -119,7 +128,7 @@ def train(
 
             learned.append(Denoiser(config))
             stacks = images.stacks
-            return learned[0].train([s.data for s in stacks], [s.axes for s in stacks])
+            return learned[0].train([s.data for s in stacks], [s.axes for s in stacks], region=part)
 
         run(begin, quiet)
         denoiser = learned[0]
@@ -132,7 +141,8 @@ def train(
         }
         if bioimageio is not None:
             say(f"{model} is saved; the package follows.", quiet)
-            _export(denoiser, bioimageio, model.stem, author or [], images.stacks[0], overwrite)
+            example = next(filter(_is_large, images.stacks), None)
+            _export(denoiser, bioimageio, model.stem, author or [], example, overwrite)
             report["bioimageio"] = str(bioimageio)
         count = len(images.stacks)
         report |= {
@@ -159,8 +169,19 @@ def _check_package(path: Path, overwrite: bool) -> None:
         )
 
 
+def _is_large(stack: Stack) -> bool:
+    """Whether it shows enough to be the example of a package."""
+    sizes = dict(zip(stack.axes, stack.shape, strict=True))
+    return min(sizes["Y"], sizes["X"]) >= _EXAMPLE
+
+
 def _export(
-    denoiser: Denoiser, path: Path, name: str, authors: list[str], example: Stack, overwrite: bool
+    denoiser: Denoiser,
+    path: Path,
+    name: str,
+    authors: list[str],
+    example: Stack | None,
+    overwrite: bool,
 ) -> None:
     import re
 

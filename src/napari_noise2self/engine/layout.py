@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from napari_noise2self.engine.arrays import read_part
 from napari_noise2self.engine.errors import InputError
 
 CHANNEL_AXES = "CS"
+# Y and X must hold a few periods of a grid.
+MIN_SIDE = 16
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,10 @@ class Layout:
                 f"name the axes of the image {shape}, such as 'TZYX'."
             )
         return cls(shape, axes, volume)
+
+    def with_shape(self, shape: Sequence[int]) -> Layout:
+        """The layout of an array with the same axes and another shape, such as a part."""
+        return replace(self, shape=tuple(int(n) for n in shape))
 
     @property
     def spatial_axes(self) -> str:

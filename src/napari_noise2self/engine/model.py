@@ -43,6 +43,7 @@ from napari_noise2self.engine.preparation import (
     prepare,
 )
 from napari_noise2self.engine.preview import Preview
+from napari_noise2self.engine.region import Region, described, part_of
 from napari_noise2self.engine.sampling import Sampler
 from napari_noise2self.engine.scoring import HeldOut, Score
 from napari_noise2self.engine.streaming import (
@@ -93,10 +94,11 @@ class Denoiser:
     config : TrainingConfig
     summary : dict
         How it was trained: objective, partition, network, epochs, steps,
-        seconds, device, score.  Empty before training.  "score" and "quality"
-        speak of the J-invariant prediction whatever the objective; where there
-        was a target, "target" says the loss of the single pass against it, at
-        held-out positions that training did not compare.
+        seconds, device, score; where it learned from a part, its region.  Empty
+        before training.  "score" and "quality" speak of the J-invariant
+        prediction whatever the objective; where there was a target, "target"
+        says the loss of the single pass against it, at held-out positions that
+        training did not compare.
 
     Examples
     --------
@@ -144,6 +146,7 @@ class Denoiser:
         axes: str | Sequence[str | None] | None = None,
         target: Any = None,
         *,
+        region: Region | None = None,
         warm_start: bool = False,
         progress: Progress | None = None,
     ) -> Denoiser:
@@ -162,6 +165,10 @@ class Denoiser:
             To learn from, for each image: a second noisy image of the same
             scene, or the truth if the objective is "n2t".  It has the shape of
             the image, and its grey values mean the same.
+        region : mapping of str to slice or (int, int), optional
+            What to learn from alone, as ranges along some of the axes, such as
+            ``{"Y": (0, 512), "X": (0, 512), "T": (0, 10)}``; of every image of
+            a list.  Nothing else is read, and the noise is that of this part.
         warm_start : bool
             Go on from what the denoiser has learned before, such as from
             other images, instead of from nothing.  Unless `config.epochs`
@@ -181,7 +188,7 @@ class Denoiser:
         DeviceError, OutOfMemoryError, EngineError
             If the device is missing, too small, or fails.
         """
-        for event in self.train(image, axes, target, warm_start=warm_start):
+        for event in self.train(image, axes, target, region=region, warm_start=warm_start):
             if progress is not None:
                 progress(event)
         return self
@@ -192,6 +199,7 @@ class Denoiser:
         axes: str | Sequence[str | None] | None = None,
         target: Any = None,
         *,
+        region: Region | None = None,
         warm_start: bool = False,
         control: Control | None = None,
         out: NDArray[np.float32] | None = None,
@@ -200,7 +208,7 @@ class Denoiser:
 
         Parameters
         ----------
-        image, axes, target, warm_start
+        image, axes, target, region, warm_start
             As for `fit`.
         control : Control, optional
             To stop, pause and resume from another thread.
@@ -245,10 +253,11 @@ class Denoiser:
                     f"The images have {layouts[0].channels} and {layout.channels} channels: one "
                     f"network needs images with the same number of channels."
                 )
+        parts = [part_of(*pair, region) for pair in zip(images, layouts, strict=True)]
         with engine_errors():
             began = time.monotonic()
             device = select_device(self.config.device)
-            data = prepare(list(zip(images, layouts, strict=True)), control)
+            data = prepare(parts, control)
             if data is None:
                 return False
             if self.config.grey_range is not None:
@@ -257,13 +266,14 @@ class Denoiser:
                 yield Notice(message)
             taught = None
             if goals is not None:
-                taught = prepare_targets(list(zip(goals, layouts, strict=True)), data, control)
+                teachers = [part_of(*pair, region) for pair in zip(goals, layouts, strict=True)]
+                taught = prepare_targets(teachers, data, control)
                 if taught is None:
                     return False
                 for message in taught.notices:
                     yield Notice(message)
             ndim = layouts[0].ndim
-            noise = estimate_noise(images[0], named[0], volume=self.config.volume)
+            noise = estimate_noise(parts[0][0], named[0], volume=self.config.volume)
             partition = self.config.partition or noise.suggestion.partition
             if objective == "sure":
                 notice = check_noise(noise, self.config.noise_sd)
@@ -337,6 +347,9 @@ class Denoiser:
                 "seconds": round(time.monotonic() - began, 3),
                 "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
             }
+            learned_from = described(layouts[0], parts[0][0])
+            if learned_from is not None:
+                self.summary["region"] = learned_from
             if loss is not None:
                 self.summary["target"] = {
                     "loss": loss.loss,

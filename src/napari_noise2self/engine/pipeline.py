@@ -28,6 +28,7 @@ from napari_noise2self.engine.hardware import release_memory
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.model import Denoiser, Progress
 from napari_noise2self.engine.partition import Partition
+from napari_noise2self.engine.region import Region
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def denoise_events(
     config: TrainingConfig | None = None,
     network: nn.Module | None = None,
     target: Any = None,
+    region: Region | None = None,
     control: Control | None = None,
     out: NDArray[np.float32] | None = None,
 ) -> Generator[Event, None, Result | None]:
@@ -78,6 +80,8 @@ def denoise_events(
         A network of your own.
     target : array, optional
         As for `Denoiser.fit`.
+    region : mapping of str to slice or (int, int), optional
+        What to learn from alone, as for `Denoiser.fit`; all of the image is denoised.
     control : Control, optional
         To stop, pause and resume from another thread.  `stop` ends the phase
         that runs: training goes on to prediction with what it has learned.
@@ -108,7 +112,7 @@ def denoise_events(
     error = None
     try:
         planned = 0
-        training = denoiser.train(image, axes, target, control=control, out=out)
+        training = denoiser.train(image, axes, target, region=region, control=control, out=out)
         with contextlib.closing(training):
             while True:
                 try:
@@ -163,6 +167,7 @@ def denoise(
     device: Device = "auto",
     seed: int = 0,
     volume: bool = False,
+    region: Region | None = None,
     progress: Progress | None = None,
 ) -> Any:
     """Remove the noise from an image or stack, without clean images.
@@ -198,6 +203,9 @@ def denoise(
     seed : int
     volume : bool
         Denoise Z as a third spatial axis instead of slice by slice.
+    region : mapping of str to slice or (int, int), optional
+        What to learn from alone, as ranges along some of the axes, such as
+        ``{"Y": (0, 512), "X": (0, 512), "T": (0, 10)}``; all is denoised.
     progress : callable, optional
         Called with every event.
 
@@ -233,11 +241,11 @@ def denoise(
         # Its result is computed when it is asked for.
         return (
             Denoiser(config, custom)
-            .fit(image, axes, target, progress=progress)
+            .fit(image, axes, target, region=region, progress=progress)
             .predict(image, axes)
         )
     events = denoise_events(
-        as_array(image), axes=axes, config=config, network=custom, target=target
+        as_array(image), axes=axes, config=config, network=custom, target=target, region=region
     )
     result = exhaust(events, progress)
     assert result is not None  # nobody can have stopped it

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.events import Control
-from napari_noise2self.engine.layout import Layout
+from napari_noise2self.engine.layout import MIN_SIDE, Layout
+from napari_noise2self.engine.region import Part
 from napari_noise2self.engine.windows import Place, shifted
 
 # More than training ever draws on a CPU, and 256 MB as float32.
@@ -32,8 +33,6 @@ HOT_PIXELS = 2**22
 HOT_SHAPES = {2: (256, 256), 3: (16, 64, 64)}
 # So many values are looked at together.
 MOST_SAMPLED = 2**18
-# Y and X must hold a few periods of a grid.
-MIN_SIDE = 16
 
 
 @dataclass(frozen=True)
@@ -370,7 +369,7 @@ def prepare(
             if control is not None and control.stopped:
                 return None
             parts.append(layout.read(image, frame, region))
-            origins.append(tuple(part.start for part in region))
+            origins.append(_origin(image, layout, region))
         rule = HotRule.from_parts(parts)
         for values in parts:
             missing, hot = find_bad(values, rule)
@@ -396,6 +395,15 @@ def prepare(
         for (values, bad), origin in zip(raw, origins, strict=True)
     ]
     return TrainingData(blocks, normalisation, pixels, notices)
+
+
+def _origin(image: Any, layout: Layout, region: Sequence[slice]) -> tuple[int, ...]:
+    """Where a block begins in the frames that the partition is laid on: those of all the image."""
+    start = [part.start for part in region]
+    if not isinstance(image, Part):
+        return tuple(start)
+    places = (layout.axes.index(letter) for letter in layout.spatial_axes)
+    return tuple(s + image.start[axis] for s, axis in zip(start, places, strict=True))
 
 
 def _normalisation(

@@ -284,8 +284,7 @@ def predict_region(
     """
     box = spatial(layout, region)
     out = np.empty([part.stop - part.start for part in region], np.float32)
-    inner = Layout(out.shape, layout.axes, layout.volume)
-    read = Layout(slab.values.shape, layout.axes, layout.volume)
+    inner, read = layout.with_shape(out.shape), layout.with_shape(slab.values.shape)
     places = method.windows(box, layout)
     for number in range(inner.frames):
         for place in places:

@@ -15,6 +15,7 @@ from napari_noise2self.engine.config import TrainingConfig
 from napari_noise2self.engine.errors import Noise2SelfError
 from napari_noise2self.engine.events import Control, Event, Notice, WritingEvent
 from napari_noise2self.engine.memory import fits_in_memory
+from napari_noise2self.engine.region import Region
 from napari_noise2self.stacks.file_image import DtypeChoice
 from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.suits import remember
@@ -54,6 +55,7 @@ def denoise_file_events(
     target: str | Path,
     config: TrainingConfig | None = None,
     *,
+    region: Region | None = None,
     dtype: DtypeChoice = "source",
     overwrite: bool = False,
     resume: bool = False,
@@ -74,6 +76,8 @@ def denoise_file_events(
     target : path
         The file to be.
     config : TrainingConfig, optional
+    region : mapping of str to slice or (int, int), optional
+        What to learn from alone, as for `Denoiser.train`.
     dtype, overwrite, resume, source, ome_zarr_version, control
         As for `export.export_events`.
 
@@ -107,20 +111,29 @@ def denoise_file_events(
         notice = check_export(None, stack, target, **settings, **more)
         if notice is not None:
             yield Notice(notice)
-        return (yield from _in_memory(stack, target, config, settings, control))
-    made = yield from streamed_events(stack, target, config, control=control, **settings, **more)
+        return (yield from _in_memory(stack, target, config, region, settings, control))
+    made = yield from streamed_events(
+        stack, target, config, region=region, control=control, **settings, **more
+    )
     if made is not None and made.error is not None:
         raise made.error
     return made
 
 
 def _in_memory(
-    stack: Stack, target: str | Path, config: TrainingConfig, settings: Any, control: Control
+    stack: Stack,
+    target: str | Path,
+    config: TrainingConfig,
+    region: Region | None,
+    settings: Any,
+    control: Control,
 ) -> Generator[Event | WritingEvent, None, Made | None]:
     from napari_noise2self.engine.pipeline import denoise_events
     from napari_noise2self.stacks.writing import write
 
-    events = denoise_events(stack.data, axes=stack.axes, config=config, control=control)
+    events = denoise_events(
+        stack.data, axes=stack.axes, config=config, region=region, control=control
+    )
     with contextlib.closing(events):
         result = yield from events
     if result is None:
@@ -140,6 +153,7 @@ def streamed_events(
     config: TrainingConfig,
     *,
     goal: Any = None,
+    region: Region | None = None,
     out: Any = None,
     control: Control | None = None,
     **settings: Any,
@@ -148,7 +162,7 @@ def streamed_events(
 
     Parameters
     ----------
-    stack, target, config, control
+    stack, target, config, region, control
         As for `denoise_file_events`.
     goal : array-like, optional
         To learn from: the `target` of `Denoiser.train`.
@@ -180,7 +194,7 @@ def streamed_events(
         yield Notice(notice)
     kept = unfinished_model(target) if settings.get("resume") else None
     if kept is None:
-        denoiser = yield from _trained(stack, config, goal, out, control)
+        denoiser = yield from _trained(stack, config, goal, region, out, control)
     else:
         from napari_noise2self.engine.model import Denoiser
 
@@ -210,13 +224,18 @@ def streamed_events(
 
 
 def _trained(
-    stack: Stack, config: TrainingConfig, goal: Any, out: Any, control: Control
+    stack: Stack,
+    config: TrainingConfig,
+    goal: Any,
+    region: Region | None,
+    out: Any,
+    control: Control,
 ) -> Generator[Event, None, Denoiser | None]:
     """A denoiser trained on the stack; None if it was stopped before it had learned anything."""
     from napari_noise2self.engine.model import Denoiser
 
     denoiser = Denoiser(config)
-    events = denoiser.train(stack.data, stack.axes, goal, control=control, out=out)
+    events = denoiser.train(stack.data, stack.axes, goal, region=region, control=control, out=out)
     with contextlib.closing(events):
         trained = yield from events
     control.renew()
