@@ -117,6 +117,9 @@ def session_of(widget: DenoiseWidget) -> Session:
 
 
 class FakeDenoiser:
+    def __init__(self) -> None:
+        self.summary: dict[str, Any] = {}
+
     def save(self, path: Any) -> None:
         path.write_text("model")
 
@@ -156,7 +159,7 @@ def training(step: int, frame: int | None = None, score: float | None = None) ->
 
 
 def train_until_told(
-    engine: Engine, image: Any, *, axes: str, config: Any, control: Any, out: Any
+    engine: Engine, image: Any, *, axes: str, config: Any, control: Any, out: Any, target: Any
 ) -> Generator[Any, None, Any]:
     """Train until stopped or told to go on, then predict frame by frame."""
     layout = Layout.of(image.shape, axes, config.volume)

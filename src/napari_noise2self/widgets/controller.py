@@ -136,9 +136,10 @@ class Controller:
             source = Source.of(settings.layer)
             config = settings.config(has_z="Z" in source.axes)
             layout = Layout.of(source.data.shape, source.axes, config.volume)
+            stack = source.stack()
             destination = None
             if file is not None:
-                destination = Destination(source.stack(), file, overwrite, source.file)
+                destination = Destination(file, overwrite, source.file)
             else:
                 source.check_memory()
             target = None if settings.target is None else Source.of(settings.target.layer)
@@ -150,9 +151,7 @@ class Controller:
         self._prediction_began = False
         self._taught_by = target.name if target is not None else None
         learned_from = target.data if target is not None else None
-        self._job = Job(
-            Request(source.data, source.axes, config, learned_from, destination), Control()
-        )
+        self._job = Job(Request(stack, config, learned_from, destination), Control())
         self._job.reported.connect(self._on_event)
         self._job.finished.connect(self._on_finished)
         self._job.failed.connect(self._on_failed)

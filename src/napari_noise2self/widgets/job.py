@@ -30,6 +30,7 @@ from napari_noise2self.engine.errors import (
 )
 from napari_noise2self.engine.events import INTERVAL, PredictionEvent
 from napari_noise2self.stacks.growing import Growing
+from napari_noise2self.stacks.suits import remember
 
 if TYPE_CHECKING:
     import napari
@@ -48,8 +49,6 @@ class Destination:
 
     Attributes
     ----------
-    stack : Stack
-        The source.
     path : Path
     overwrite : bool
         Whether what is there may be replaced.
@@ -57,7 +56,6 @@ class Destination:
         The file that the source was read from.
     """
 
-    stack: Stack
     path: Path
     overwrite: bool
     source: Path | None
@@ -69,19 +67,16 @@ class Request:
 
     Attributes
     ----------
-    image : array
-        Anything that can be indexed like a NumPy array.
-    axes : str
-        One letter per axis.
+    stack : Stack
+        Its data can be indexed like a NumPy array.
     config : TrainingConfig
     target : array, optional
-        What to learn from, of the shape of `image`.
+        What to learn from, of the shape of the stack.
     destination : Destination, optional
         None where the result goes into memory.
     """
 
-    image: Any
-    axes: str
+    stack: Stack
     config: TrainingConfig
     target: Any = None
     destination: Destination | None = None
@@ -135,10 +130,10 @@ def _guarded(
     if reins.abandoned.is_set():
         return None
     if request.destination is None:
-        canvas.out = np.full(request.image.shape, np.nan, np.float32)
+        canvas.out = np.full(request.stack.shape, np.nan, np.float32)
         events = pipeline.denoise_events(
-            request.image,
-            axes=request.axes,
+            request.stack.data,
+            axes=request.stack.axes,
             config=request.config,
             target=request.target,
             control=reins.control,
@@ -153,6 +148,8 @@ def _guarded(
                 event = next(events)
             except StopIteration as end:
                 result: Result | None = end.value
+                if result is not None:
+                    remember(result.denoiser, [request.stack])
                 return result
             if isinstance(event, PredictionEvent):
                 # Small frames can be done faster than a window can show them.
@@ -171,9 +168,9 @@ def _into_file(
     from napari_noise2self.stacks.denoise_file import streamed_events
 
     config = request.config
-    canvas.out = growing = Growing(to.stack, to.path, volume=config.volume)
+    canvas.out = growing = Growing(request.stack, to.path, volume=config.volume)
     events = streamed_events(
-        to.stack,
+        request.stack,
         to.path,
         config,
         goal=request.target,
