@@ -12,6 +12,7 @@ from napari_noise2self.cli.console import errors, finish, in_words, run, say, su
 from napari_noise2self.cli.options import (
     RESULT,
     Axes,
+    Channels,
     Device,
     Epochs,
     Extent,
@@ -62,6 +63,7 @@ def train(
     output: Output = "auto",
     axes: Axes = None,
     volume: Volume = False,
+    channels: Channels = "together",
     region: Region = None,
     series: Series = False,
     device: Device = "auto",
@@ -101,6 +103,7 @@ def train(
             device=device,
             seed=seed,
             volume=volume,
+            channel_use=channels,
         )
         model_target(model, overwrite=overwrite)
         if bioimageio is not None:

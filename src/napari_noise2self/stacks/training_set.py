@@ -63,13 +63,13 @@ def read_training_set(
             stack = read(given.path, axes)
         except Noise2SelfError as error:
             if given.named:
-                raise
-            left_out.append(str(error))
+                raise _named(given, error) from error
+            left_out.append(str(_named(given, error)))
             continue
         try:
             layout = Layout.of(stack.shape, stack.axes, volume)
         except InputError as error:
-            raise InputError(f"{given.path} cannot be used. {error}") from error
+            raise _named(given, error) from error
         first = first or layout
         if layout.channels != first.channels:
             raise InputError(
@@ -82,6 +82,12 @@ def read_training_set(
     if not stacks:
         raise InputError(f"None of the {len(inputs)} files can be read: {left_out[0]}")
     return TrainingSet(tuple(used), tuple(stacks), tuple(left_out))
+
+
+def _named(given: Input, error: Noise2SelfError) -> InputError:
+    """The error with the name of the file, if it does not have it."""
+    text = str(error)
+    return InputError(text if given.path in text else f"{given.path}: {text}")
 
 
 def _channels(layout: Layout) -> str:

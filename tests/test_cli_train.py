@@ -1,0 +1,214 @@
+"""``napari-noise2self train``, and ``denoise`` for what does not fit into memory."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from napari_noise2self import Denoiser
+from napari_noise2self.cli import app
+from napari_noise2self.engine import streaming
+from napari_noise2self.engine.model import Denoiser as EngineDenoiser
+from napari_noise2self.stacks import denoise_file
+from napari_noise2self.stacks.reading import read
+from napari_noise2self.stacks.stack import Stack
+from napari_noise2self.stacks.suits import trained_on
+from napari_noise2self.stacks.writing import write
+
+SHORT = ("--epochs", "0.02", "--device", "cpu")
+
+
+def run(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def movie(seed=0, shape=(3, 48, 64)):
+    rng = np.random.default_rng(seed)
+    wave = 200 + 80 * np.sin(np.arange(shape[-1]) / 6)
+    return rng.poisson(np.broadcast_to(wave, shape)).astype("uint16")
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch):
+    """A folder with a movie and an image."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "Bilder für Übung"
+    folder.mkdir()
+    stack = Stack(movie(), "TYX", (2.0, 0.1, 0.1), ("s", "µm", "µm"))
+    write(folder / "a.ome.tif", stack.data, stack)
+    np.save(folder / "b.npy", movie(1)[0])
+    return folder
+
+
+def test_one_model_is_trained_on_a_folder_and_strangers_are_left_out(images, tmp_path):
+    (images / "notes.txt").write_text("no image")
+    (images / "broken.tif").write_bytes((images / "a.ome.tif").read_bytes()[:500])
+    result = run("train", images, "--model", "m.safetensors", *SHORT, "--seed", 3, "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["model"] == "m.safetensors"
+    assert [path.rpartition("/")[2] for path in report["inputs"]] == ["a.ome.tif", "b.npy"]
+    left_out = " ".join(report["left_out"])
+    assert "notes.txt" in left_out
+    assert "broken.tif" in left_out
+    assert "notes.txt" in result.stderr
+    assert "Left out: " in result.stderr
+    assert report["steps"] > 0
+    assert report["settings"]["seed"] == 3
+    assert report["output_kind"] == "single-pass"
+    denoiser = Denoiser.load("m.safetensors", device="cpu")
+    assert "and 1 more" in trained_on(denoiser)[0]
+    assert "Pixels of 0.1 µm." in trained_on(denoiser)
+    assert denoiser.predict(movie()[0]).shape == (48, 64)
+    described = run("info", "m.safetensors")
+    assert described.exit_code == 0
+    assert "Pixels of 0.1 µm" in described.stdout
+    assert sorted(p.name for p in tmp_path.iterdir()) == [images.name, "m.safetensors"]
+
+
+def test_settings_and_patterns_reach_the_engine(images, monkeypatch):
+    seen = {}
+
+    def spy(self, image, axes=None, **_):
+        seen.update(config=self.config, shapes=[i.shape for i in image], axes=axes)
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(EngineDenoiser, "train", spy)
+    words = "--grid 3 --epochs 2 --network dncnn --output mixed --seed 5 --volume --axes zyx"
+    result = run(
+        "train", images / "*.tif", images / "a.*", "--model", "m.safetensors", *words.split()
+    )
+    assert result.exit_code == 130
+    config = seen["config"]
+    assert (config.epochs, config.network, config.output) == (2, "dncnn", "mixed")
+    assert (config.seed, config.volume, config.partition.widths(3)) == (5, True, (3, 3, 3))
+    assert (seen["shapes"], seen["axes"]) == ([(3, 48, 64)], ["ZYX"])
+    run("train", images / "b.npy", images / "a.ome.tif", "--model", "m.safetensors")
+    assert (seen["shapes"], seen["axes"]) == ([(48, 64), (3, 48, 64)], ["YX", "TYX"])
+
+
+def test_what_cannot_be_trained_on_names_the_file(images, tmp_path, monkeypatch):
+    def never(*args, **kwargs):
+        raise AssertionError("the work must not start")
+
+    monkeypatch.setattr(EngineDenoiser, "train", never)
+    np.save(images / "two.npy", movie()[:2])
+    (tmp_path / "there.safetensors").write_text("precious")
+    stack = Stack(movie()[:2], "CYX")
+    write(images / "two.ome.tif", stack.data, stack)
+    model = ("--model", "m.safetensors")
+    for words, sentence in (
+        ((images / "a.ome.tif", images / "two.ome.tif", *model), "two.ome.tif has 2 channels"),
+        ((images / "b.npy", *model, "--axes", "TYX"), "b.npy"),
+        ((images / "b.npy", *model, "--volume"), "lack Z"),
+        ((images / "missing.tif", *model), "missing.tif"),
+        ((images / "x*", *model), "No file matches"),
+        ((images, "--model", "m.tif"), "A model is a .safetensors file"),
+        ((images, "--model", "there.safetensors"), "exists"),
+        ((images, "--model", "nowhere/m.safetensors"), "no folder"),
+        ((images, *model, "--bioimageio", "m.txt", "--author", "A"), "is a .zip file"),
+    ):
+        result = run("train", *words)
+        assert (result.exit_code, result.stdout) == (1, ""), (words, result.output)
+        assert sentence in result.stderr
+        assert result.stderr.splitlines()[-1].startswith("Error: ")
+    result = run("train", images, *model, "--bioimageio", "m.zip")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert run("train", images).exit_code == 2
+    assert (tmp_path / "there.safetensors").read_text() == "precious"
+    assert not (tmp_path / "m.safetensors").exists()
+
+
+def test_a_package_of_the_model_zoo_comes_with_it(images, tmp_path, monkeypatch):
+    pytest.importorskip("bioimageio.core")
+    seen = {}
+
+    def spy(denoiser, path, **settings):
+        assert denoiser.trained
+        seen.update(path=path, **settings)
+
+    monkeypatch.setattr("napari_noise2self.stacks.bioimageio.export_bioimageio", spy)
+    np.save(images / "c.npy", movie(shape=(2, 128, 128)))
+    words = ("--model", "waves_1.safetensors", "--bioimageio", "waves.zip", "--author", "A. Name")
+    result = run("train", images / "*[ac].*", *words, "--author", "B", *SHORT, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["bioimageio"] == "waves.zip"
+    assert (tmp_path / "waves_1.safetensors").exists()
+    assert (seen["name"], seen["authors"]) == ("waves 1", ["A. Name", "B"])
+    assert (str(seen["path"]), seen["example"].shape) == ("waves.zip", (2, 128, 128))
+
+
+@pytest.fixture
+def large(tmp_path, monkeypatch):
+    """A movie of two regions that is said not to fit into memory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(denoise_file, "_BYTES", 2**60)
+    monkeypatch.setattr(streaming, "REGION_PIXELS", 1)
+    monkeypatch.setattr(streaming, "INTERVAL", 0.0)
+    path = tmp_path / "large.npy"
+    np.save(path, movie(shape=(16, 2000)))
+    return path
+
+
+def interrupt_after(count, monkeypatch):
+    """Interrupt the work in the writing of so many regions."""
+    enter = streaming.Ledger.enter
+    seen = []
+
+    def interrupted(self, region):
+        seen.append(region)
+        if len(seen) == count:
+            raise KeyboardInterrupt
+        return enter(self, region)
+
+    monkeypatch.setattr(streaming.Ledger, "enter", interrupted)
+
+
+def test_a_large_stack_is_streamed_and_an_interruption_costs_no_training(large, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_after(1, patch)
+        result = run("denoise", large, "out.ome.zarr", *SHORT)
+    assert result.exit_code == 130
+    assert "out.ome.zarr.partial; --resume goes on" in result.stderr
+    # Said before training, not after it.
+    with monkeypatch.context() as patch:
+        patch.setattr(EngineDenoiser, "train", lambda *_, **__: 1 / 0)
+        again = run("denoise", large, "out.ome.zarr", *SHORT)
+        assert again.exit_code == 1
+        assert "--resume" in again.stderr
+        result = run("denoise", large, "out.ome.zarr", *SHORT, "--resume", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["output"] == "out.ome.zarr"
+    assert report["steps"] > 0
+    assert "nothing is trained anew" in result.stderr
+    words = ("--save-model", "m.safetensors", "--quiet")
+    assert run("denoise", large, "whole.ome.zarr", *SHORT, *words).exit_code == 0
+    pixels = [np.asarray(read(large.with_name(f"{n}.ome.zarr")).data) for n in ("out", "whole")]
+    np.testing.assert_array_equal(*pixels)
+    expected = Denoiser.load("m.safetensors", device="cpu").predict(np.load(large))
+    assert np.abs(expected.round() - pixels[0]).max() <= 1
+    assert sorted(path.name for path in large.parent.iterdir()) == [
+        "large.npy",
+        "m.safetensors",
+        "out.ome.zarr",
+        "whole.ome.zarr",
+    ]
+
+
+def test_a_disk_that_is_too_small_is_told_before_training(large, monkeypatch):
+    from collections import namedtuple
+
+    from napari_noise2self.stacks import disk
+
+    monkeypatch.setattr(EngineDenoiser, "train", lambda *_, **__: 1 / 0)
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage(1000))
+    result = run("denoise", large, "out.ome.tif")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "make room" in result.stderr
+    assert [path.name for path in large.parent.iterdir()] == ["large.npy"]
