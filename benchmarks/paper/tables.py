@@ -307,7 +307,9 @@ if __name__ == "__main__":
         if time.monotonic() + expected > ends:
             print(f"{len(left) - number} rows are left: run it again.")
             break
-        rows.append(measure(piece, arguments.size))
-        print_table([{k: str(v) for k, v in rows[-1].items() if k != "outputs"}])
+        row = measure(piece, arguments.size)
+        # Read again: another run may have added rows meanwhile.
+        rows = [*read(arguments.size), row]
+        print_table([{k: str(v) for k, v in row.items() if k != "outputs"}])
         keep(f"tables_{arguments.size}", rows)
     show(rows, arguments.data)
