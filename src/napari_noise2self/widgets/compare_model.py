@@ -18,7 +18,7 @@ from napari_noise2self.widgets.compare_choices import Choices, asked, truths_of
 from napari_noise2self.widgets.compare_curves import Curves
 from napari_noise2self.widgets.compare_layers import Gallery, grid_of
 from napari_noise2self.widgets.compare_region import Region, fits, is_small
-from napari_noise2self.widgets.compare_whole import Whole
+from napari_noise2self.widgets.compare_whole import whole
 from napari_noise2self.widgets.compare_words import versions
 from napari_noise2self.widgets.compare_worker import Request, comparison
 from napari_noise2self.widgets.layers import Source
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from napari_noise2self.engine.comparison import Comparison, ComparisonEvent
     from napari_noise2self.engine.ranking import Ranking, Row
+    from napari_noise2self.widgets.application import Application
     from napari_noise2self.widgets.controller import Controller
 
 logger = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ class Comparer:
         self._control = Control()
         self._task: Task | None = None
         self._ending: set[Task] = set()
-        self._whole: Whole | None = None
+        self._whole: Application | None = None
         viewer.layers.events.removed.connect(self._follow_layers)
         grid_of(viewer).events.enabled.connect(self._follow_grid)
         controller.attach(id(self))
@@ -200,7 +201,7 @@ class Comparer:
             return
         self._control = Control()
         self._begin(Stage.DENOISING, f"Denoising with {row.name}")
-        self._whole = Whole(viewer, region.source, row, self._control)
+        self._whole = whole(viewer, region.source, row, self._control)
         self._whole.progressed.connect(self._show_progress)
         self._whole.ended.connect(self._whole_ended)
         self._whole.failed.connect(self._fail)
@@ -311,7 +312,7 @@ class Comparer:
         self.controller.train()
         self.changed.emit()
 
-    def _whole_ended(self, message: str) -> None:
+    def _whole_ended(self, message: str, complete: bool) -> None:
         self._whole = None
         self.message = message
         self.stage = Stage.IDLE
