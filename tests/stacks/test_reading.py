@@ -9,6 +9,8 @@ import tifffile
 
 from napari_noise2self import Noise2SelfError
 from napari_noise2self.stacks.reading import read
+from napari_noise2self.stacks.stack import Stack
+from napari_noise2self.stacks.store import PartialStore
 
 
 def noise(*shape, dtype="uint16"):
@@ -278,6 +280,21 @@ def test_a_tiff_that_was_cut_off_is_refused(tmp_path, settings, kept):
     cut.write_bytes(content[: int(len(content) * kept)])
     with pytest.raises(Noise2SelfError, match=r"cut\.tif"):
         read(cut)
+
+
+def test_what_is_unfinished_is_not_taken_for_a_whole_image(tmp_path):
+    stack = Stack(noise(2, 64, 64), "TYX")
+    with PartialStore.open(tmp_path / "a.ome.zarr", stack) as store:
+        store.write((slice(None),) * 3, stack.data)
+    assert (tmp_path / "a.ome.zarr.partial" / "zarr.json").exists()
+    with pytest.raises(Noise2SelfError, match=r"unfinished result.*read a\.ome\.zarr when"):
+        read(tmp_path / "a.ome.zarr.partial")
+
+
+def test_a_model_is_no_image(tmp_path):
+    (tmp_path / "m.safetensors").write_bytes(b"x")
+    with pytest.raises(Noise2SelfError, match="is a model, not an image"):
+        read(tmp_path / "m.safetensors")
 
 
 def test_real_files(data_folder):

@@ -17,6 +17,7 @@ from napari_noise2self.stacks.reading_series import TIFF_ENDINGS, is_pattern, re
 from napari_noise2self.stacks.reading_tiff import cut_off, read_tiff
 from napari_noise2self.stacks.reading_zarr import is_zarr, read_zarr
 from napari_noise2self.stacks.stack import Stack
+from napari_noise2self.stacks.unfinished import is_partial
 
 # A path object turns the two slashes of an address into one.
 _ADDRESS = re.compile(r"(https?|s3|gs|gcs|abfs|az|file|ftp):/+", re.IGNORECASE)
@@ -92,6 +93,11 @@ def _read_remote(address: str, axes: str | None) -> Stack:
 
 
 def _read_local(path: Path, axes: str | None) -> Stack:
+    if path.suffix == ".partial" and is_partial(path):
+        raise InputError(
+            f"{path} is an unfinished result: go on with it (--resume in the terminal), and read "
+            f"{path.stem} when it is whole."
+        )
     if path.is_dir():
         if is_zarr(path) or ".zarr" in path.suffixes:
             return read_zarr(path, axes)
@@ -101,6 +107,8 @@ def _read_local(path: Path, axes: str | None) -> Stack:
             return read_series(path, axes)
         raise InputError(f"There is no file {path}.")
     ending = path.suffix.lower()
+    if ending == ".safetensors":
+        raise InputError(f"{path} is a model, not an image.")
     if ending in TIFF_ENDINGS:
         reader: Callable[[Path, str | None], Stack] = read_tiff
     elif ending in (".png", ".npy"):
