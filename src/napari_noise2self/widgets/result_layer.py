@@ -111,12 +111,14 @@ class ResultLayer:
         viewer = self._viewer()
         if viewer is None:
             return
+        named = AXES in self._source.layer.metadata
         self._layer = Image(
             self._shown,
             name=self.name,
             rgb=self._source.layer.rgb,
             multiscale=False,
-            metadata={AXES: self._source.axes} if AXES in self._source.layer.metadata else {},
+            # Empty until it is complete: a result, of which nothing can be said yet.
+            metadata={KEY: {}} | ({AXES: self._source.axes} if named else {}),
             **self._source.looks,
         )
         self._layer.contrast_limits_range = self._source.contrast_range

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
@@ -17,12 +21,23 @@ from napari_noise2self.widgets.controls import (
     WholeNumber,
     new_form,
 )
+from napari_noise2self.widgets.layers import possible_targets
 from napari_noise2self.widgets.preferences import possible_devices
+from napari_noise2self.widgets.session import Target
+
+if TYPE_CHECKING:
+    from napari.layers import Image
 
 DEVICES = {"auto": AUTOMATIC, "cuda": "CUDA GPU", "mps": "Apple GPU (MPS)", "cpu": "CPU"}
 
 TIPS = {
     "layer": "The noisy image. It is learned from and denoised; the layer itself is not changed.",
+    "target": (
+        "The layer itself is enough. A second noisy image of the same scene, such as the next "
+        "exposure, teaches a little more, and a clean image the most. It must show the same "
+        "pixels in the same grey values. Nothing is hidden then, and the mask grid only "
+        "serves the score."
+    ),
     "width": (
         "Every so many pixels along each axis one pixel is hidden, and the network learns to "
         "predict it from its neighbours. A narrow grid hides more at once and learns faster, a "
@@ -75,6 +90,8 @@ TIPS = {
 }
 
 
+# What is learned from by default.
+_ITSELF = ("itself", None)
 # Kinds of partition and their names.
 PARTITIONS = [("grid", "grid"), ("random", "random"), ("checkerboard", "checkerboard")]
 # Whether Z is denoised together.
@@ -114,6 +131,13 @@ class SettingsView(SettingsForm):
 
         main = new_form()
         self.add_choice(main, "layer", "La&yer", self.layer)
+        self._setters["layer"] = self._show_layer
+        self._target: Target | None = None
+        self.target = Choice([_ITSELF])
+        self.add_choice(main, "target", "Le&arn from", self.target)
+        self._setters["target"] = self._show_target
+        self._target_label = main.labelForField(self.target)
+        self._offer_targets()
         self.add_number(main, "width", "Mask &grid", grid_box())
         self.add_number(main, "epochs", "&Epochs", Epochs())
         networks = [(title, name) for name, title in NETWORK_TITLES.items()]
@@ -172,6 +196,36 @@ class SettingsView(SettingsForm):
         for name, control in self.controls.items():
             control.setEnabled(name == "preview" or (not running and name not in useless))
         self.volume.setEnabled(has_z and not running)
+        self.target.setEnabled(self.target.count() > 1 and not running)
+
+    def show_layers(self, layers: Iterable[Image], chosen: Image | None) -> None:
+        """Offer these layers, and those of them that can be learned from."""
+        super().show_layers(layers, chosen)
+        self._offer_targets()
+
+    def _show_layer(self, layer: Image | None) -> None:
+        self.layer.set_value(layer)
+        self._offer_targets()
+
+    def _show_target(self, target: Target | None) -> None:
+        self._target = target
+        self.target.set_value(target)
+
+    def _offer_targets(self) -> None:
+        """Offer what can be learned from; nothing is asked where there is nothing."""
+        layers = [self.layer.itemData(i) for i in range(self.layer.count())]
+        others = possible_targets(self.layer.currentData(), layers)
+        with QSignalBlocker(self.target):
+            self.target.clear()
+            self.target.addItem(*_ITSELF)
+            for layer in others:
+                self.target.addItem(f"{layer.name} (noisy)", Target(layer, "n2n"))
+                self.target.addItem(f"{layer.name} (clean)", Target(layer, "n2t"))
+            self.target.set_value(self._target)
+        self.target.setEnabled(bool(others) and not self._running)
+        for part in (self._target_label, self.target):
+            if part is not None:
+                part.setVisible(bool(others))
 
     def _show_kind(self, kind: str) -> None:
         box = self.controls["partition"]
