@@ -44,3 +44,12 @@ def test_a_region_that_is_none_is_refused(stack, tmp_path, region, status, words
     result = run("denoise", stack, tmp_path / "out.ome.tif", "--region", region, *QUICK)
     assert result.exit_code == status
     assert words in " ".join(result.output.replace("│", " ").split())
+
+
+def test_the_use_of_channels_is_kept_with_the_model(stack, tmp_path):
+    model = tmp_path / "m.safetensors"
+    trained = run("train", stack, "--model", model, "--channels", "apart", *QUICK)
+    assert trained.exit_code == 0, trained.output
+    assert json.loads(trained.stdout)["settings"]["channel_use"] == "apart"
+    applied = run("apply", model, stack, tmp_path / "out.ome.tif", "--device", "cpu", "--json")
+    assert applied.exit_code == 0, applied.output

@@ -12,6 +12,7 @@ from napari_noise2self.cli.console import errors, finish, in_words, run, say, su
 from napari_noise2self.cli.options import (
     RESULT,
     Axes,
+    Channels,
     Device,
     Dtype,
     Epochs,
@@ -56,6 +57,7 @@ def denoise(
     output: Output = "auto",
     axes: Axes = None,
     volume: Volume = False,
+    channels: Channels = "together",
     region: Region = None,
     device: Device = "auto",
     seed: Seed = 0,
@@ -90,6 +92,7 @@ def denoise(
             device=device,
             seed=seed,
             volume=volume,
+            channel_use=channels,
         )
         if save_model is not None:
             model_target(save_model, overwrite=overwrite)

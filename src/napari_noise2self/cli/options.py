@@ -123,6 +123,16 @@ Network = Annotated[
 Volume = Annotated[
     bool, flag("--volume", "Denoise ZYX together instead of slice by slice.", LEARNING)
 ]
+Channels = Annotated[
+    Literal["together", "shared", "apart"],
+    _option(
+        "Channels: seen at once by one network (together), images of their own for one network "
+        "(shared), or a network for each (apart).",
+        "KIND",
+        LEARNING,
+        "--channels",
+    ),
+]
 Region = Annotated[
     str | None,
     _option(

@@ -31,6 +31,7 @@ Device = Literal["auto", "cuda", "mps", "cpu"]
 Replacement = Literal["mean", "median", "neighbor", "uniform", "zero"]
 Objective = Literal["n2s", "n2n", "n2t", "sure"]
 Recipe = Literal["default", "plain"]
+ChannelUse = Literal["together", "shared", "apart"]
 
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -72,6 +73,11 @@ class TrainingConfig(BaseModel):
     volume : bool
         Denoise Z as a third spatial axis with a 3-D network instead of
         slice by slice.
+    channel_use : {"together", "shared", "apart"}
+        One network sees all channels at once; or one network learns from all
+        of them, each an image of its own; or each channel has a network.
+        Together the channels share what they know of the same structures, but
+        what one alone shows can bleed into another.
     batch_size : int
         Crops per training step.
     crop_size : int
@@ -120,6 +126,7 @@ class TrainingConfig(BaseModel):
     device: Device = "auto"
     seed: int = Field(default=0, ge=0, lt=2**63)
     volume: bool = False
+    channel_use: ChannelUse = "together"
     batch_size: int = Field(default=4, ge=1)
     crop_size: int = Field(default=128, ge=16)
     learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)

@@ -117,6 +117,12 @@ class Denoiser:
                 "The network 'custom' was asked for without a network: pass a torch.nn.Module, or "
                 "use the network 'unet' or 'dncnn'."
             )
+        if network is not None and config.channel_use != "together":
+            raise InputError(
+                f"A network of your own sees all channels, and the settings ask for channels "
+                f"{config.channel_use!r}: leave channel_use out, or use the network 'unet' or "
+                f"'dncnn'."
+            )
         if network is not None and not any(True for _ in network.parameters()):
             raise InputError("The network has no parameters: there is nothing to train.")
         self.config = config

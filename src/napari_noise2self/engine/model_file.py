@@ -39,7 +39,7 @@ from napari_noise2self.engine.preparation import Normalisation
 from napari_noise2self.engine.trained import Trained
 
 # Raised when a file would be read wrongly by older versions.
-FORMAT = 2
+FORMAT = 3
 _NOISE = TypeAdapter(NoiseReport)
 KEY = "noise2self"
 # The name of `FormerUNet` in files.
@@ -196,7 +196,15 @@ def _from_format_1(description: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_format_1}
+def _from_format_2(description: dict[str, Any]) -> dict[str, Any]:
+    """Channels were always seen together."""
+    return {**description, "config": {"channel_use": "together", **description["config"]}}
+
+
+_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: _from_format_1,
+    2: _from_format_2,
+}
 
 
 def save_trained(

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_noise2self.engine.networks_axes import Apart, Shared
+
 if TYPE_CHECKING:
     from napari_noise2self.engine.config import TrainingConfig
 
@@ -257,6 +259,8 @@ _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 def build(config: TrainingConfig, channels: int, ndim: int, seed: int) -> nn.Module:
     """The network that `config` asks for, its weights drawn from `seed` alone.
 
+    Channels that are not seen together have networks of one channel.
+
     Parameters
     ----------
     config : TrainingConfig
@@ -270,6 +274,15 @@ def build(config: TrainingConfig, channels: int, ndim: int, seed: int) -> nn.Mod
     network : Module
         On the CPU, in float32.
     """
+    if channels == 1 or config.channel_use == "together":
+        return _single(config, channels, ndim, seed)
+    if config.channel_use == "shared":
+        return Shared(_single(config, 1, ndim, seed))
+    return Apart([_single(config, 1, ndim, seed) for _ in range(channels)])
+
+
+def _single(config: TrainingConfig, channels: int, ndim: int, seed: int) -> nn.Module:
+    """One network that sees so many channels."""
     # Built without storage, so that the process's own random numbers are left alone.
     with torch.device("meta"):
         network: nn.Module

@@ -16,6 +16,7 @@ from torch import nn
 
 from napari_noise2self.engine.arrays import as_array, is_dask
 from napari_noise2self.engine.config import (
+    ChannelUse,
     Device,
     Network,
     Objective,
@@ -167,6 +168,7 @@ def denoise(
     device: Device = "auto",
     seed: int = 0,
     volume: bool = False,
+    channel_use: ChannelUse = "together",
     region: Region | None = None,
     progress: Progress | None = None,
 ) -> Any:
@@ -203,6 +205,9 @@ def denoise(
     seed : int
     volume : bool
         Denoise Z as a third spatial axis instead of slice by slice.
+    channel_use : {"together", "shared", "apart"}
+        One network that sees all channels at once, one network that learns
+        from all of them as images of their own, or a network for each.
     region : mapping of str to slice or (int, int), optional
         What to learn from alone, as ranges along some of the axes, such as
         ``{"Y": (0, 512), "X": (0, 512), "T": (0, 10)}``; all is denoised.
@@ -235,6 +240,7 @@ def denoise(
         device=device,
         seed=seed,
         volume=volume,
+        channel_use=channel_use,
         **({} if objective is None else {"objective": objective}),
     )
     if is_dask(image):

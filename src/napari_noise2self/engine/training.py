@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from napari_noise2self.engine.config import TrainingConfig
 from napari_noise2self.engine.events import INTERVAL, Control, Notice, TrainingEvent
 from napari_noise2self.engine.hardware import fast_dtype, is_out_of_memory
+from napari_noise2self.engine.networks_axes import independent
 from napari_noise2self.engine.optimizer import AdamW
 from napari_noise2self.engine.sampling import Sampler
 from napari_noise2self.engine.sure_training import STEP, risk
@@ -405,7 +406,8 @@ def _step(
         loss = loss + losses[masked_crops:].sum() / counts[masked_crops:].sum().clamp(min=1)
     loss.backward()  # type: ignore[no-untyped-call]
     if clip:
-        nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT)
+        for part in independent(network):
+            nn.utils.clip_grad_norm_(part.parameters(), MAX_GRADIENT)
     optimizer.step(rate)
     totals = error[:masked_crops].detach().transpose(0, 1).flatten(1).sum(1)
     return torch.cat([totals, counts[:masked_crops].sum()[None]])
