@@ -45,6 +45,8 @@ PARTITIONS = {
     **{f"random {subsets}": n2s.RandomPartition(subsets) for subsets in (2, 4, 9, 16, 25, 64)},
 }
 FILTERS = ("nlm", "tv", "wavelet", "gaussian", "median")
+# Without wavelets, whose loss is too flat here to find the same parameter twice.
+DRAWN = ("nlm", "tv", "gaussian", "median")
 
 
 def calibrated(
@@ -75,24 +77,20 @@ def picture(rows: list[dict[str, Any]]) -> None:
     """PSNR against the share that is hidden."""
     plt = draw()
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    kinds = {"grid": "o-", "random": "s--"}
-    for kind, style in kinds.items():
+    for kind, style in (("grid", "o-"), ("random", "s--"), ("checkerboard", "D")):
         chosen = sorted((r for r in rows if r["partition"].startswith(kind)), key=by_share)
-        shares = [row["hidden"] for row in chosen]
         for output, colour in (("single-pass", GREEN), ("j-invariant", BLUE)):
             left.plot(
-                shares,
+                [row["hidden"] for row in chosen],
                 [row[output] for row in chosen],
                 style,
                 color=colour,
                 label=f"{output}, {kind}",
             )
-    left.set(xscale="log", xlabel="share of the pixels that is hidden together", ylabel="PSNR (dB)")
+    left.set(ylabel="PSNR (dB)")
     left.set_title("UNet", fontsize=10)
-    left.legend(fontsize=8)
     grids = sorted((r for r in rows if r["partition"].startswith("grid")), key=by_share)
-    colours = (BLUE, ORANGE, GREEN, PINK, SKY)
-    for name, colour in zip(FILTERS, colours, strict=True):
+    for name, colour in zip(DRAWN, (BLUE, ORANGE, PINK, SKY), strict=True):
         for output, style in (("single-pass", "--"), ("j-invariant", "o-")):
             right.plot(
                 [row["hidden"] for row in grids],
@@ -101,9 +99,13 @@ def picture(rows: list[dict[str, Any]]) -> None:
                 color=colour,
                 label=name if output == "j-invariant" else None,
             )
-    right.set(xscale="log", xlabel="share of the pixels that is hidden together")
     right.set_title("filters on grids: J-invariant (solid), plain (dashed)", fontsize=10)
-    right.legend(fontsize=8)
+    for axes in (left, right):
+        axes.set(xscale="log", xlabel="share of the pixels that is hidden together")
+        axes.set_xticks([1 / 64, 1 / 36, 1 / 16, 1 / 9, 1 / 4, 1 / 2])
+        axes.set_xticklabels(["1/64", "1/36", "1/16", "1/9", "1/4", "1/2"])
+        axes.minorticks_off()
+        axes.legend(fontsize=8)
     figure.savefig(IMAGES / "paper-j-size.png", dpi=110)
 
 
