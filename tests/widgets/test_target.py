@@ -30,11 +30,11 @@ def test_it_is_asked_only_where_another_layer_shows_the_same_pixels(viewer):
     viewer.add_image(noisy(), name="cells denoised", metadata={"noise2self": {}})
     assert offered(dock) == []
     again = viewer.add_image(noisy(seed=1), name="again")
-    assert offered(dock) == ["itself", "again (noisy)", "again (clean)"]
+    assert offered(dock) == ["itself", "noisy: again", "clean: again"]
     again.name = "long exposure"
-    assert offered(dock) == ["itself", "long exposure (noisy)", "long exposure (clean)"]
+    assert offered(dock) == ["itself", "noisy: long exposure", "clean: long exposure"]
     dock.settings.layer.setCurrentIndex(dock.settings.layer.findText("long exposure"))
-    assert offered(dock) == ["itself", "cells (noisy)", "cells (clean)"]
+    assert offered(dock) == ["itself", "noisy: cells", "clean: cells"]
     dock.settings.layer.setCurrentIndex(dock.settings.layer.findText("smaller"))
     assert offered(dock) == []
     viewer.layers.remove(again)
@@ -49,7 +49,7 @@ def test_colours_are_taught_by_colours(viewer):
     viewer.add_image(np.zeros((64, 64, 3), np.uint8), rgb=False, name="stack")
     assert offered(dock) == []
     viewer.add_image(np.zeros((64, 64, 4), np.uint8), rgb=True, name="with opacity")
-    assert offered(dock) == ["itself", "with opacity (noisy)", "with opacity (clean)"]
+    assert offered(dock) == ["itself", "noisy: with opacity", "clean: with opacity"]
 
 
 @pytest.mark.parametrize(("text", "objective"), [("noisy", "n2n"), ("clean", "n2t")])
@@ -57,7 +57,7 @@ def test_the_choice_reaches_the_engine_and_the_result_says_so(
     dock, viewer, engine, click, wait_for, text, objective
 ):
     again = viewer.add_image(noisy(seed=1), name="again")
-    choose(dock, f"again ({text})")
+    choose(dock, f"{text}: again")
     click(dock, "train")
     assert not dock.settings.target.isEnabled()
     engine.go.set()
@@ -67,8 +67,8 @@ def test_the_choice_reaches_the_engine_and_the_result_says_so(
     result = viewer.layers["cells denoised"]
     assert result.metadata["noise2self"]["target"] == {"layer": "again"}
     # The result is not offered, and the choice stays.
-    assert offered(dock) == ["itself", "again (noisy)", "again (clean)"]
-    assert dock.settings.target.currentText() == f"again ({text})"
+    assert offered(dock) == ["itself", "noisy: again", "clean: again"]
+    assert dock.settings.target.currentText() == f"{text}: again"
     choose(dock, "itself")
     click(dock, "train")
     wait_for(dock, State.DONE)
@@ -80,7 +80,7 @@ def test_the_choice_reaches_the_engine_and_the_result_says_so(
 def test_a_target_that_is_gone_or_does_not_fit_is_forgotten(dock, viewer):
     settings = session_of(dock).settings
     again = viewer.add_image(noisy(seed=1), name="again")
-    choose(dock, "again (clean)")
+    choose(dock, "clean: again")
     assert settings.target.layer is again
     viewer.add_image(noisy((32, 32)), name="smaller")
     assert settings.target is not None
@@ -88,11 +88,11 @@ def test_a_target_that_is_gone_or_does_not_fit_is_forgotten(dock, viewer):
     assert settings.target is None
     dock.settings.layer.setCurrentIndex(dock.settings.layer.findText("cells"))
     assert dock.settings.target.currentText() == "itself"
-    choose(dock, "again (noisy)")
+    choose(dock, "noisy: again")
     settings.layer = again
     assert settings.target is None
     settings.layer = viewer.layers["cells"]
-    choose(dock, "again (noisy)")
+    choose(dock, "noisy: again")
     viewer.layers.remove(again)
     assert settings.target is None
     assert offered(dock) == []
@@ -102,7 +102,7 @@ def test_learning_from_a_clean_layer(dock, viewer, click, wait_for):
     y, x = np.ogrid[:64, :64]
     clean = 300 + 100 * np.sin(y / 9.0) * np.cos(x / 7.0)
     viewer.add_image(clean, name="truth")
-    choose(dock, "truth (clean)")
+    choose(dock, "clean: truth")
     click(dock, "train")
     wait_for(dock, State.DONE)
     info = viewer.layers["cells denoised"].metadata["noise2self"]
@@ -117,7 +117,7 @@ def test_a_target_whose_pixels_were_replaced_meanwhile_is_refused(
     dock, viewer, click, wait_for, notifications
 ):
     again = viewer.add_image(noisy(seed=1), name="again")
-    choose(dock, "again (noisy)")
+    choose(dock, "noisy: again")
     again.data = noisy((32, 32))
     click(dock, "train")
     wait_for(dock, State.FAILED)

@@ -25,9 +25,9 @@ class LossPlot(Figure):
         super().__init__(
             "Loss and score",
             "training",
-            "The line is the loss on the hidden pixels that are learned from. The points are "
-            "the self-supervised score: the same loss on pixels that are never learned from. "
-            "Both contain the noise itself, so they level off above zero.",
+            "The line is the loss on the pixels that are learned from. The points are the same "
+            "loss on pixels that are never learned from. Where those are noisy, both contain the "
+            "noise itself, and level off above zero.",
             190,
         )
         self.item.addLegend(offset=(-8, 8))

@@ -107,8 +107,8 @@ def summarise(outcome: Outcome) -> str:
         lines.append(f"Self-supervised score: <b>{score:.4g}</b>{spread} squared grey values.")
         lines += [line for line in (gain_sentence(quality),) if line]
         note = (
-            "Both speak of the J-invariant prediction on held-out pixels. The score holds the "
-            "noise, too: lower is better, among runs with the same grid and hidden block."
+            "Score and gain speak of the J-invariant prediction on held-out pixels. The score "
+            "holds the noise, too: lower is better, among runs with the same grid and hidden block."
         )
         if info.get("output") != "j-invariant":
             note += f" The layer shows the {info.get('output')} output, which they do not measure."

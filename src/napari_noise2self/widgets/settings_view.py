@@ -218,9 +218,10 @@ class SettingsView(SettingsForm):
         with QSignalBlocker(self.target):
             self.target.clear()
             self.target.addItem(*_ITSELF)
+            # What it is comes first: names of layers are longer than the box.
             for layer in others:
-                self.target.addItem(f"{layer.name} (noisy)", Target(layer, "n2n"))
-                self.target.addItem(f"{layer.name} (clean)", Target(layer, "n2t"))
+                self.target.addItem(f"noisy: {layer.name}", Target(layer, "n2n"))
+                self.target.addItem(f"clean: {layer.name}", Target(layer, "n2t"))
             self.target.set_value(self._target)
         self.target.setEnabled(bool(others) and not self._running)
         for part in (self._target_label, self.target):
