@@ -174,7 +174,7 @@ def _where(stack: Stack, layout: Layout, channel: int) -> str:
         return ""
     names = stack.channel_names
     named = names is not None and len(names) == layout.channels
-    return f" of the channel {names[channel] if named else channel + 1}"  # type: ignore[index]
+    return f" of the channel {names[channel]}" if named else f" of channel {channel + 1}"  # type: ignore[index]
 
 
 def _other_order(about: dict[str, Any], stack: Stack) -> str | None:
