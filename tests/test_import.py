@@ -40,7 +40,7 @@ def test_light_parts_import_neither_torch_nor_a_gui(code):
 
 
 def test_opening_a_dock_imports_no_torch():
-    docks = "denoise", "partition", "noise", "compare"
+    docks = "denoise", "partition", "noise", "compare", "export"
     code = "; ".join(f"import napari_noise2self.widgets.{dock}" for dock in docks)
     assert "torch" not in imported_by(code)
 

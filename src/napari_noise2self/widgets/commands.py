@@ -35,6 +35,11 @@ def compare_active(viewer: Viewer) -> None:
     _open(viewer, "Compare denoisers")
 
 
+def export_active(viewer: Viewer) -> None:
+    """Open the *Apply and export* dock for the selected layers."""
+    _open(viewer, "Apply and export")
+
+
 def _open(viewer: Viewer, widget: str) -> None:
     dock, _ = viewer.window.add_plugin_dock_widget("napari-noise2self", widget)
     dock.show()

@@ -8,16 +8,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_noise2self.widgets.compare_model import Comparer, Stage
 from napari_noise2self.widgets.compare_results import CurvesView, ResultsView
 from napari_noise2self.widgets.compare_view import CandidatesView, CompareForm
 from napari_noise2self.widgets.controller import controller_of
-from napari_noise2self.widgets.controls import VerticalScrollArea
+from napari_noise2self.widgets.controls import VerticalScrollArea, selectable
 from napari_noise2self.widgets.layers import images_in
-from napari_noise2self.widgets.progress_view import describe, duration
+from napari_noise2self.widgets.progress_view import WorkView, describe
 from napari_noise2self.widgets.session import State
 from napari_noise2self.widgets.theme import Colours
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 # What lives as long as the dock is docked: at most one comparer, and its connections.
 _Links = list[tuple[Any, Callable[..., None]]]
-# Steps of the bar, fine enough to move smoothly.
-_STEPS = 1000
 
 
 class CompareWidget(QWidget):
@@ -59,11 +57,8 @@ class CompareWidget(QWidget):
         self.compare = QPushButton()
         self.compare.setObjectName("compare")
         self.compare.clicked.connect(self._compare_or_stop)
-        self.bar = QProgressBar()
-        self.bar.setObjectName("progress")
-        self.bar.setAccessibleName("Progress")
-        self.detail = _label("doing", "What is being done")
-        self.message = _label("message", "Message")
+        self.work = WorkView()
+        self.message = selectable("message", "Message")
         self.results = ResultsView()
         self.results.chosen.connect(self._ask("choose"))
         self.results.tile_requested.connect(self._ask("tile"))
@@ -83,7 +78,7 @@ class CompareWidget(QWidget):
         content = QWidget()
         inner = QVBoxLayout(content)
         inner.setContentsMargins(6, 6, 6, 6)
-        parts = (self.form, self.candidates, self.compare, self.bar, self.detail, self.message)
+        parts = (self.form, self.candidates, self.compare, self.work, self.message)
         for part in (*parts, self.results, self.curves):
             inner.addWidget(part)
         inner.addStretch(1)
@@ -199,37 +194,17 @@ class CompareWidget(QWidget):
         if comparer is None:
             return
         if comparer.stage is not Stage.IDLE:
-            fraction, doing = comparer.fraction, comparer.doing
-            if math.isfinite(comparer.seconds_left):
-                doing += f" · {duration(comparer.seconds_left)} left"
+            self.work.show_work(comparer.doing, comparer.fraction, comparer.seconds_left)
         elif progress is not None:
-            fraction, doing = progress.fraction, f"Denoise: {describe(progress)}"
+            self.work.show_work(f"Denoise: {describe(progress)}", progress.fraction)
         else:
-            fraction, doing = math.nan, ""
-        for part in (self.bar, self.detail):
-            part.setVisible(bool(doing))
-        self.bar.setRange(0, _STEPS if math.isfinite(fraction) else 0)
-        if math.isfinite(fraction):
-            self.bar.setValue(int(fraction * _STEPS))
-        self.detail.setText(doing)
+            self.work.show_work("", math.nan)
         self.curves.show_comparer(comparer)
 
     def _show_colours(self, _: Any = None) -> None:
         viewer = self._viewer()
         if viewer is not None:
             self.curves.show_colours(Colours.of(viewer))
-
-
-def _label(name: str, title: str) -> QLabel:
-    label = QLabel()
-    label.setObjectName(name)
-    label.setAccessibleName(title)
-    label.setWordWrap(True)
-    label.setTextInteractionFlags(
-        Qt.TextInteractionFlag.TextSelectableByMouse
-        | Qt.TextInteractionFlag.TextSelectableByKeyboard
-    )
-    return label
 
 
 def _close(comparers: list[Comparer], links: _Links, _: object = None) -> None:

@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QApplication,
     QFileDialog,
     QGridLayout,
-    QLabel,
     QMenu,
     QPushButton,
     QVBoxLayout,
@@ -31,7 +30,7 @@ from napari_noise2self.widgets.compare_words import (
     row_sentence,
     winner_sentence,
 )
-from napari_noise2self.widgets.controls import Choice, new_form
+from napari_noise2self.widgets.controls import Choice, new_form, selectable
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.ranking import Row
@@ -57,10 +56,10 @@ class ResultsView(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._comparer: Comparer | None = None
-        self.summary = _text("summary", "What was found")
+        self.summary = selectable("summary", "What was found")
         self.table = RankingTable()
         self.table.chosen.connect(self.chosen)
-        self.detail = _text("detail", "The chosen row")
+        self.detail = selectable("detail", "The chosen row")
         self.tile = _button("tile", "&Tile", "Source and candidates side by side, and back")
         self.tile.setCheckable(True)
         self.tile.toggled.connect(self.tile_requested)
@@ -258,15 +257,3 @@ def _button(name: str, text: str, tip: str) -> QPushButton:
     button.setAccessibleName(text.replace("&", ""))
     button.setToolTip(f"<qt>{tip}</qt>")
     return button
-
-
-def _text(name: str, title: str) -> QLabel:
-    label = QLabel()
-    label.setObjectName(name)
-    label.setAccessibleName(title)
-    label.setWordWrap(True)
-    label.setTextInteractionFlags(
-        Qt.TextInteractionFlag.TextSelectableByMouse
-        | Qt.TextInteractionFlag.TextSelectableByKeyboard
-    )
-    return label

@@ -368,6 +368,25 @@ class SettingsForm(QWidget):
         self._setters[name] = setter
 
 
+def selectable(name: str, title: str) -> QLabel:
+    """A label of several lines, whose text can be copied.
+
+    Parameters
+    ----------
+    name, title : str
+        How it is found, and what it says to those who cannot see it.
+    """
+    label = QLabel()
+    label.setObjectName(name)
+    label.setAccessibleName(title)
+    label.setWordWrap(True)
+    label.setTextInteractionFlags(
+        Qt.TextInteractionFlag.TextSelectableByMouse
+        | Qt.TextInteractionFlag.TextSelectableByKeyboard
+    )
+    return label
+
+
 def new_form() -> QFormLayout:
     """A form whose controls take the width that there is."""
     form = QFormLayout()

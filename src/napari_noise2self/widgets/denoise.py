@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_noise2self.widgets.controller import Controller, controller_of
 from napari_noise2self.widgets.controls import VerticalScrollArea
@@ -18,7 +18,12 @@ from napari_noise2self.widgets.layers import images_in
 from napari_noise2self.widgets.progress_view import OutcomeView, ProgressView
 from napari_noise2self.widgets.session import Session, State
 from napari_noise2self.widgets.settings_view import SettingsView
-from napari_noise2self.widgets.target_dialog import ask_for_target, suggested, when_free
+from napari_noise2self.widgets.target_dialog import (
+    ask_for_model_file,
+    ask_for_target,
+    suggested,
+    when_free,
+)
 from napari_noise2self.widgets.theme import Colours
 
 if TYPE_CHECKING:
@@ -182,15 +187,7 @@ class DenoiseWidget(QWidget):
         outcome = self.session.outcome
         if outcome is None:
             return
-        dialog = QFileDialog(self, "Save model")
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setNameFilter("Noise2Self model (*.safetensors)")
-        # The suffix is added before the dialog asks whether to overwrite.
-        dialog.setDefaultSuffix("safetensors")
-        dialog.selectFile(f"{outcome.name}.safetensors")
-        dialog.fileSelected.connect(lambda path: self._controller.save_model(Path(path)))
-        dialog.open()
+        ask_for_model_file(self, outcome.name, self._controller.save_model)
 
     # -- what the session says -----------------------------------------------
 

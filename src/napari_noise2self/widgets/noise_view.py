@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QSignalBlocker, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QLabel,
     QProgressBar,
@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_noise2self.widgets.controls import Choice, SettingsForm, new_form
+from napari_noise2self.widgets.controls import Choice, SettingsForm, new_form, selectable
 from napari_noise2self.widgets.noise_inspector import EXAMINING, LOOKING, MEASURING, Inspector
 from napari_noise2self.widgets.noise_words import (
     channel_table,
@@ -93,15 +93,15 @@ class NoiseView(QWidget):
         )
         self.measure.clicked.connect(self._measure_or_cancel)
         self.bar = _busy_bar()
-        self.message = _text("message", "Message")
-        self.table = _text("table", "The noise in figures")
+        self.message = selectable("message", "Message")
+        self.table = selectable("table", "The noise in figures")
         self.defects = _button(
             "defects",
             "Show &hot pixels",
             "Mark the hot and dead pixels of the frame in view, in a layer of points",
         )
         self.defects.clicked.connect(self.defects_requested)
-        self.suggestion = _text("suggestion", "What is suggested")
+        self.suggestion = selectable("suggestion", "What is suggested")
         self.take = _button(
             "take", "&Use it", "Take the suggested mask grid and hidden block over into Denoise"
         )
@@ -206,8 +206,8 @@ class ResidualView(QWidget):
         )
         self.examine.clicked.connect(self._examine_or_cancel)
         self.bar = _busy_bar()
-        self.text = _text("residual", "What is left in the residual")
-        self.numbers = _text("residual numbers", "The residual in figures")
+        self.text = selectable("residual", "What is left in the residual")
+        self.numbers = selectable("residual numbers", "The residual in figures")
         self.map = _button("map", "Show &where", _MAP_TIP)
         self.map.clicked.connect(self.map_requested)
         self.bands: BandsFigure | None = None
@@ -311,15 +311,3 @@ def _busy_bar() -> QProgressBar:
     bar.setFormat("Measuring…")
     bar.setAccessibleName("Measuring…")
     return bar
-
-
-def _text(name: str, title: str) -> QLabel:
-    label = QLabel()
-    label.setObjectName(name)
-    label.setAccessibleName(title)
-    label.setWordWrap(True)
-    label.setTextInteractionFlags(
-        Qt.TextInteractionFlag.TextSelectableByMouse
-        | Qt.TextInteractionFlag.TextSelectableByKeyboard
-    )
-    return label

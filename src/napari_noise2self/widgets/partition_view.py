@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_noise2self.widgets.controls import Choice, SettingsForm, new_form
+from napari_noise2self.widgets.controls import Choice, SettingsForm, new_form, selectable
 from napari_noise2self.widgets.partition_words import (
     escaped,
     shown_in_words,
@@ -195,8 +195,8 @@ class Words(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.figures = _text("figures", "Figures of the partition")
-        self.suggestion = _text("suggestion", "What the noise suggests")
+        self.figures = selectable("figures", "Figures of the partition")
+        self.suggestion = selectable("suggestion", "What the noise suggests")
         self.measure = QPushButton("&Estimate the noise")
         self.measure.setObjectName("measure")
         self.measure.setToolTip(
@@ -240,15 +240,3 @@ class Words(QWidget):
             and shown.partition == suggestion.partition
         )
         self.take.setEnabled(suggestion is not None and not running and not taken)
-
-
-def _text(name: str, title: str) -> QLabel:
-    label = QLabel()
-    label.setObjectName(name)
-    label.setAccessibleName(title)
-    label.setWordWrap(True)
-    label.setTextInteractionFlags(
-        Qt.TextInteractionFlag.TextSelectableByMouse
-        | Qt.TextInteractionFlag.TextSelectableByKeyboard
-    )
-    return label

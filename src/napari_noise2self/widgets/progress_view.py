@@ -6,9 +6,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from napari_noise2self.widgets.controls import selectable
 from napari_noise2self.widgets.session import Outcome, Progress, Session, State
 
 if TYPE_CHECKING:
@@ -176,6 +177,38 @@ class ProgressView(QWidget):
             self.plot.show_colours(colours)
 
 
+class WorkView(QWidget):
+    """A progress bar, and what is being done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bar = QProgressBar()
+        self.bar.setObjectName("progress")
+        self.bar.setAccessibleName("Progress")
+        self.detail = selectable("doing", "What is being done")
+        rows = QVBoxLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.addWidget(self.bar)
+        rows.addWidget(self.detail)
+
+    def show_work(self, doing: str, fraction: float, seconds_left: float = math.nan) -> None:
+        """Show how far the work is.
+
+        Parameters
+        ----------
+        doing : str
+            What is done; where that is nothing, nothing is shown.
+        fraction, seconds_left : float
+            NaN where they are not known.
+        """
+        self.setVisible(bool(doing))
+        self.bar.setRange(0, _STEPS if math.isfinite(fraction) else 0)
+        if math.isfinite(fraction):
+            self.bar.setValue(int(fraction * _STEPS))
+        left = f" · {duration(seconds_left)} left" if math.isfinite(seconds_left) else ""
+        self.detail.setText(doing + left)
+
+
 class OutcomeView(QWidget):
     """How the last run ended, and the offer to save its model.
 
@@ -188,14 +221,7 @@ class OutcomeView(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.text = QLabel()
-        self.text.setObjectName("outcome")
-        self.text.setAccessibleName("Result of the last run")
-        self.text.setWordWrap(True)
-        self.text.setTextInteractionFlags(
-            Qt.TextInteractionFlag.TextSelectableByMouse
-            | Qt.TextInteractionFlag.TextSelectableByKeyboard
-        )
+        self.text = selectable("outcome", "Result of the last run")
         self.save = QPushButton("Save &model…")
         self.save.setObjectName("save")
         self.save.setAccessibleName("Save model")

@@ -7,7 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari.utils.history import get_save_history, update_save_history
+from napari.utils.history import (
+    get_open_history,
+    get_save_history,
+    update_save_history,
+)
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QPushButton, QWidget
 
@@ -24,6 +28,7 @@ FORMATS = {
     "imagej": "TIFF for ImageJ",
     "ome-zarr": "OME-Zarr",
 }
+MODELS = "Noise2Self model (*.safetensors)"
 _ENDINGS = {
     "ome-tiff": (".ome.tif", ".ome.tiff"),
     "imagej": (".tif", ".tiff"),
@@ -96,7 +101,8 @@ def ask_for_target(
         Called with the path, which has the ending of the format.
     """
     filters = {f"{FORMATS[kind]} (*{SUFFIXES[kind]})": kind for kind in kinds}
-    dialog = _dialog(parent, title, suggestion.parent if suggestion.is_absolute() else None)
+    folder = str(suggestion.parent) if suggestion.is_absolute() else get_save_history()[0]
+    dialog = file_dialog(parent, title, folder)
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
     # `when_free` asks, as it knows what a folder means here.
     dialog.setOption(QFileDialog.Option.DontConfirmOverwrite)
@@ -111,9 +117,26 @@ def ask_for_target(
     dialog.open()
 
 
+def ask_for_model_file(parent: QWidget, name: str, on_chosen: Callable[[Path], None]) -> None:
+    """Open a dialog for the file that a model is saved to."""
+    dialog = file_dialog(parent, "Save model", get_save_history()[0])
+    dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+    dialog.setNameFilter(MODELS)
+    # The suffix is added before the dialog asks whether to overwrite.
+    dialog.setDefaultSuffix("safetensors")
+    dialog.selectFile(f"{file_name(name)}.safetensors")
+
+    def chosen(path: str) -> None:
+        update_save_history(path)
+        on_chosen(Path(path))
+
+    dialog.fileSelected.connect(chosen)
+    dialog.open()
+
+
 def ask_for_folder(parent: QWidget, title: str, on_chosen: Callable[[Path], None]) -> None:
     """Open a dialog for the folder of many files."""
-    dialog = _dialog(parent, title, None)
+    dialog = file_dialog(parent, title, get_save_history()[0])
     dialog.setFileMode(QFileDialog.FileMode.Directory)
     dialog.setOption(QFileDialog.Option.ShowDirsOnly)
 
@@ -125,8 +148,17 @@ def ask_for_folder(parent: QWidget, title: str, on_chosen: Callable[[Path], None
     dialog.open()
 
 
-def _dialog(parent: QWidget, title: str, folder: Path | None) -> QFileDialog:
-    dialog = QFileDialog(parent, title, str(folder or get_save_history()[0]))
+def file_dialog(parent: QWidget, title: str, folder: str | None = None) -> QFileDialog:
+    """A dialog for files, which is gone when it is closed.
+
+    Parameters
+    ----------
+    parent : QWidget
+    title : str
+    folder : str, optional
+        By default the one that was last opened from.
+    """
+    dialog = QFileDialog(parent, title, folder or get_open_history()[0])
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     return dialog
 

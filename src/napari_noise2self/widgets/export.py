@@ -1,0 +1,290 @@
+"""The *Apply and export* dock: a model applied to layers and files, into layers and files."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import weakref
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from napari_noise2self.engine.errors import Noise2SelfError
+from napari_noise2self.widgets.controller import controller_of
+from napari_noise2self.widgets.controls import VerticalScrollArea, selectable
+from napari_noise2self.widgets.export_choices import FORMATS
+from napari_noise2self.widgets.export_model import Exporter, Stage
+from napari_noise2self.widgets.export_view import ExportForm, ModelView
+from napari_noise2self.widgets.progress_view import WorkView
+from napari_noise2self.widgets.target_dialog import (
+    ask_for_folder,
+    ask_for_model_file,
+    ask_for_target,
+    suggested,
+    when_free,
+)
+
+if TYPE_CHECKING:
+    import napari
+    from qtpy.QtGui import QDragEnterEvent, QDropEvent
+
+    from napari_noise2self.widgets.session import Session
+
+# What lives as long as the dock is docked: at most one exporter, and its connections.
+_Links = list[tuple[Any, Callable[..., None]]]
+
+
+class ExportWidget(QWidget):
+    """Apply a model to the selected layers or to files, and write the results.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+    """
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__()
+        viewer: napari.Viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self._viewer = weakref.ref(viewer)
+        self.session: Session = controller_of(viewer).session
+        self._exporters: list[Exporter] = []
+        self._links: _Links = []
+        # The widget may die with its window, without a word to Python code.
+        self.destroyed.connect(partial(_close, self._exporters, self._links))
+        self.setAcceptDrops(True)
+        self.model = ModelView()
+        self.model.chosen.connect(self._ask("choose"))
+        self.model.load_requested.connect(self._ask("load"))
+        self.model.tune_requested.connect(self._ask("tune"))
+        self.model.save_requested.connect(self._ask_where_to_save)
+        self.form = ExportForm()
+        self.form.edited.connect(self._edit)
+        self.form.files_chosen.connect(self._ask("take_files"))
+        self.form.where_requested.connect(self._ask_where)
+        self.apply = self._button("A&pply", "apply", self._ask("apply"))
+        self.export = self._button("E&xport", "export", self._export)
+        self.resume = self._button("Res&ume", "resume", self._resume)
+        self.stop = self._button("S&top", "stop", self._ask("stop"))
+        self.apply.setToolTip("<qt>Denoise each selected layer into a new layer.</qt>")
+        self.resume.setToolTip("<qt>Go on with the unfinished result that is there.</qt>")
+        self.work = WorkView()
+        self.message = selectable("message", "Message")
+        self.open = self._button("Ope&n the result", "open", self._ask("open_written"))
+        self.open.setToolTip("<qt>Add what was written as layers, as their files have them.</qt>")
+        self._lay_out()
+        self._attach()
+
+    @property
+    def exporter(self) -> Exporter | None:
+        """What is known; None once the dock is closed."""
+        return self._exporters[0] if self._exporters else None
+
+    # -- construction --------------------------------------------------------
+
+    def _button(self, text: str, name: str, slot: Callable[..., None]) -> QPushButton:
+        button = QPushButton(text)
+        button.setObjectName(name)
+        button.setAccessibleName(text.replace("&", ""))
+        button.clicked.connect(lambda: slot())
+        return button
+
+    def _lay_out(self) -> None:
+        buttons = QHBoxLayout()
+        for button in (self.apply, self.export, self.resume, self.stop):
+            buttons.addWidget(button)
+        content = QWidget()
+        inner = QVBoxLayout(content)
+        inner.setContentsMargins(6, 6, 6, 6)
+        inner.addWidget(self.model)
+        inner.addWidget(self.form)
+        inner.addLayout(buttons)
+        for part in (self.work, self.message, self.open):
+            inner.addWidget(part)
+        inner.addStretch(1)
+        area = VerticalScrollArea()
+        area.setWidget(content)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(area)
+
+    def _link(self, signal: Any, slot: Callable[..., None]) -> None:
+        signal.connect(slot)
+        self._links.append((signal, slot))
+
+    def _attach(self) -> None:
+        viewer = self._viewer()
+        if self._exporters or viewer is None:
+            return
+        exporter = Exporter(viewer, controller_of(viewer))
+        self._exporters.append(exporter)
+        self._link(exporter.changed, self._show)
+        self._link(exporter.progressed, self._show_progress)
+        self._show()
+
+    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802
+        """Notice when napari takes the widget out of its dock, or docks it again."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            if self.parentWidget() is None:
+                _close(self._exporters, self._links)
+                self.model.box.clear()  # hold no model any longer
+            else:
+                self._attach()
+
+    # -- what the user does --------------------------------------------------
+
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:  # noqa: N802
+        """Take models, images and folders."""
+        exporter = self.exporter
+        if event is not None and _paths(event) and exporter is not None and exporter.idle:
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent | None) -> None:  # noqa: N802
+        """Load a model that is dropped; take anything else as images."""
+        exporter, paths = self.exporter, [] if event is None else _paths(event)
+        if event is None or exporter is None or not paths:
+            return
+        event.acceptProposedAction()
+        models = [path for path in paths if path.suffix.lower() == ".safetensors"]
+        images = [path for path in paths if path not in models]
+        if images:
+            exporter.take_files(images)
+        if models:
+            exporter.load(models[0])
+
+    def _edit(self, name: str, value: Any) -> None:
+        exporter = self.exporter
+        if exporter is None:
+            return
+        if name == "axes":
+            exporter.name_axes(value)
+        elif name == "where":
+            exporter.name_target(value)
+        elif name == "images":
+            self._show()  # nothing was chosen
+        else:
+            exporter.set(name, value)
+
+    def _ask(self, wish: str) -> Callable[..., None]:
+        def ask(*arguments: Any) -> None:
+            if self.exporter is not None:
+                getattr(self.exporter, wish)(*arguments)
+
+        return ask
+
+    def _ask_where(self, then: Callable[[], None] | None = None) -> None:
+        """Ask for the file to be, or the folder, and go on."""
+        exporter = self.exporter
+        if exporter is None:
+            return
+
+        def chosen(path: Path) -> None:
+            exporter.name_target(path)
+            if then is not None:
+                then()
+
+        choices = exporter.choices
+        if exporter.takes_folder:
+            ask_for_folder(self, "The folder for the results", chosen)
+            return
+        kind = FORMATS[choices.format].kind
+        work = exporter.known_work()
+        if work is not None:
+            suggestion = work.targets[0]
+        elif exporter.layers and not choices.images:
+            suggestion = suggested(exporter.layers[0], kind)
+        else:
+            suggestion = Path("denoised")
+        kinds = list(dict.fromkeys((kind, *(entry.kind for entry in FORMATS.values()))))
+        ask_for_target(self, "The file for the result", suggestion, kinds, chosen)
+
+    def _export(self) -> None:
+        exporter = self.exporter
+        if exporter is None:
+            return
+        if exporter.choices.folder is None and (exporter.layers or exporter.choices.images):
+            self._ask_where(self._export)
+            return
+        targets: list[Path] = []
+        # What cannot be done is said by the exporter.
+        with contextlib.suppress(Noise2SelfError, OSError):
+            targets = exporter.work().targets
+        when_free(
+            self,
+            targets,
+            lambda overwrite: exporter.export(overwrite=overwrite),
+            self._resume,
+        )
+
+    def _resume(self) -> None:
+        exporter = self.exporter
+        work = None if exporter is None else exporter.known_work()
+        if exporter is None or work is None:
+            return
+        # One file is known to be in the way; of many, those that exist are done.
+        one = len(work.jobs) == 1
+        exporter.export(resume=True, overwrite=one and work.targets[0].exists())
+
+    def _ask_where_to_save(self) -> None:
+        exporter = self.exporter
+        if exporter is None or exporter.model is None:
+            return
+        ask_for_model_file(self, exporter.model.name, exporter.save_model)
+
+    # -- what it says --------------------------------------------------------
+
+    def _show(self, _: Any = None) -> None:
+        exporter = self.exporter
+        if exporter is None:
+            return
+        idle, files = exporter.idle, bool(exporter.choices.images)
+        self.model.show_exporter(exporter)
+        self.form.show_exporter(exporter)
+        ready = idle and exporter.model is not None
+        some = files or bool(exporter.layers)
+        self.apply.setVisible(not files)
+        self.apply.setEnabled(ready and some and not files)
+        self.export.setEnabled(ready and some)
+        self.export.setToolTip(
+            "<qt>Denoise into files.</qt>" if ready else "<qt>Choose a model first.</qt>"
+        )
+        work = exporter.known_work() if idle else None
+        self.resume.setVisible(work is not None and work.can_go_on)
+        busy = exporter.stage is not Stage.IDLE
+        self.stop.setVisible(busy)
+        stopping = exporter.stage is Stage.STOPPING
+        self.stop.setText("Stopping…" if stopping else "S&top")
+        self.stop.setEnabled(busy and not stopping and exporter.stage is not Stage.LOADING)
+        self.message.setText(exporter.message)
+        self.message.setVisible(bool(exporter.message))
+        self.open.setVisible(idle and bool(exporter.written))
+        self._show_progress()
+
+    def _show_progress(self, _: Any = None) -> None:
+        exporter = self.exporter
+        if exporter is None:
+            return
+        if exporter.stage is not Stage.IDLE:
+            self.work.show_work(exporter.doing, exporter.fraction, exporter.seconds_left)
+        else:
+            self.work.show_work("", math.nan)
+
+
+def _paths(event: QDragEnterEvent | QDropEvent) -> list[Path]:
+    data = event.mimeData()
+    urls = [] if data is None else data.urls()
+    return [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
+
+
+def _close(exporters: list[Exporter], links: _Links, _: object = None) -> None:
+    """Let go of everything the dock listens to, also after Qt has deleted it."""
+    for signal, slot in links:
+        with contextlib.suppress(ValueError, RuntimeError, KeyError):  # gone already
+            signal.disconnect(slot)
+    links.clear()
+    while exporters:
+        exporters.pop().close()
