@@ -102,11 +102,10 @@ def settings(piece: Piece, size: str, found: Dataset) -> n2s.TrainingConfig:
 
 
 def epochs(config: n2s.TrainingConfig, steps: int, found: Dataset) -> float:
-    """How many epochs so many steps are: they count targets, and a step has those of one subset."""
+    """How many epochs so many steps are: a step counts the targets of one subset of each crop."""
     partition = config.partition or n2s.Grid.for_white_noise()
-    hidden = 1 if config.objective != "n2s" else 1 / partition.subset_count(2)
-    pixels = np.prod(found.train.noisy.shape[:3])
-    return float(steps * config.batch_size * config.crop_size**2 * hidden / pixels)
+    targets = config.batch_size * config.crop_size**2 / partition.subset_count(2)
+    return float(steps * targets / np.prod(found.train.noisy.shape[:3]))
 
 
 def trained(config: n2s.TrainingConfig, found: Dataset) -> n2s.Denoiser:
