@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -15,6 +16,7 @@ from pydantic import (
 )
 
 from napari_noise2self.engine.errors import InputError
+from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.partition import Partition, partition_from
 
 Output = Literal["auto", "single-pass", "j-invariant", "mixed"]
@@ -32,6 +34,7 @@ Replacement = Literal["mean", "median", "neighbor", "uniform", "zero"]
 Objective = Literal["n2s", "n2n", "n2t", "sure"]
 Recipe = Literal["default", "plain"]
 ChannelUse = Literal["together", "shared", "apart"]
+DepthAxis = Literal["Z", "T"]
 
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -73,6 +76,14 @@ class TrainingConfig(BaseModel):
     volume : bool
         Denoise Z as a third spatial axis with a 3-D network instead of
         slice by slice.
+    context : int
+        So many neighbouring slices on either side that a 2-D network sees
+        beside the slice it denoises; 0 shows it the slice alone.  Their
+        noise has to be independent of that of the slice.  A grid is widened
+        along them, so that nothing is hidden in the neighbours of a target.
+    depth_axis : {"Z", "T"}, optional
+        What is taken as depth by `volume` and `context`.  None takes Z, and
+        for `context` T where there is no Z.
     channel_use : {"together", "shared", "apart"}
         One network sees all channels at once; or one network learns from all
         of them, each an image of its own; or each channel has a network.
@@ -126,6 +137,8 @@ class TrainingConfig(BaseModel):
     device: Device = "auto"
     seed: int = Field(default=0, ge=0, lt=2**63)
     volume: bool = False
+    context: int = Field(default=0, ge=0, le=8)
+    depth_axis: DepthAxis | None = None
     channel_use: ChannelUse = "together"
     batch_size: int = Field(default=4, ge=1)
     crop_size: int = Field(default=128, ge=16)
@@ -167,10 +180,43 @@ class TrainingConfig(BaseModel):
 
         return cls(**{**preset(name).settings, **changes})
 
+    def layout(self, shape: Sequence[int], axes: str | None = None) -> Layout:
+        """How an array is read with these settings.
+
+        Parameters
+        ----------
+        shape : sequence of int
+        axes : str, optional
+            As for `Layout.of`.
+
+        Raises
+        ------
+        InputError
+            If it lacks an axis that they need.
+        """
+        letters = "" if axes is None else axes.upper()
+        depth = self.depth_axis or "Z"
+        if self.context and axes is not None and self.depth_axis is None and "Z" not in letters:
+            if "T" not in letters:
+                raise InputError(
+                    f"The axes {axes!r} have neither Z nor T, along one of which neighbouring "
+                    f"slices lie: set the context to 0, or name the axes of the image, such as "
+                    f"'ZYX'."
+                )
+            depth = "T"
+        return Layout.of(shape, axes, self.volume or self.context > 0, depth)
+
     @field_validator("partition", mode="before")
     @classmethod
     def _partition_from_json(cls, value: Any) -> Any:
         return partition_from(value) if isinstance(value, dict) else value
+
+    @field_validator("context")
+    @classmethod
+    def _context_of_slices(cls, value: int, info: ValidationInfo) -> int:
+        if value and info.data.get("volume"):
+            raise ValueError("a volume shows all of its slices already, so use one of the two")
+        return value
 
     @field_validator("noise_sd")
     @classmethod

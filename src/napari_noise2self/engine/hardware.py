@@ -90,7 +90,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def place(network: nn.Module, device: torch.device, ndim: int) -> nn.Module:
     """Move a network to `device`, in the memory order that makes convolutions fast."""
     network = network.to(device)
-    if ndim == 2:
+    if ndim == 2 or all(weight.ndim < 5 for weight in network.parameters()):
         # In 3-D the same order makes convolutions on a CPU three times slower.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network

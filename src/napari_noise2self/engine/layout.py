@@ -34,15 +34,24 @@ class Layout:
         One letter per axis: Y and X, Z, C or S (RGB samples) for channels,
         any other letter for frames.
     volume : bool
-        Whether Z is a spatial axis instead of counting frames.
+        Whether there is a third spatial axis instead of one more that counts frames.
+    depth : str
+        Which axis that is, Z or T.
     """
 
     shape: tuple[int, ...]
     axes: str
     volume: bool = False
+    depth: str = "Z"
 
     @classmethod
-    def of(cls, shape: Sequence[int], axes: str | None = None, volume: bool = False) -> Layout:
+    def of(
+        cls,
+        shape: Sequence[int],
+        axes: str | None = None,
+        volume: bool = False,
+        depth: str = "Z",
+    ) -> Layout:
         """The layout of an array of `shape`.
 
         Parameters
@@ -53,6 +62,8 @@ class Layout:
             and leading ones count frames (the last of them is Z if `volume`).
         volume : bool
             Denoise ZYX together.
+        depth : str
+            The axis to take for Z in that, such as "T".
 
         Raises
         ------
@@ -79,14 +90,14 @@ class Layout:
             )
         if len(set(axes)) != len(axes) or not axes.isalpha():
             raise InputError(f"The axes {axes!r} must be letters, each named once.")
-        missing = [letter for letter in ("ZYX" if volume else "YX") if letter not in axes]
+        missing = [letter for letter in (depth + "YX" if volume else "YX") if letter not in axes]
         if missing:
             wish = "to denoise a volume" if volume else "to denoise an image"
             raise InputError(
                 f"The axes {axes!r} lack {' and '.join(missing)}, needed {wish}: "
                 f"name the axes of the image {shape}, such as 'TZYX'."
             )
-        return cls(shape, axes, volume)
+        return cls(shape, axes, volume, depth)
 
     def with_shape(self, shape: Sequence[int]) -> Layout:
         """The layout of an array with the same axes and another shape, such as a part."""
@@ -94,8 +105,8 @@ class Layout:
 
     @property
     def spatial_axes(self) -> str:
-        """The axes of the partition: "ZYX" or "YX"."""
-        return "ZYX" if self.volume else "YX"
+        """The axes of the partition: "ZYX", "TYX" or "YX"."""
+        return self.depth + "YX" if self.volume else "YX"
 
     @property
     def ndim(self) -> int:

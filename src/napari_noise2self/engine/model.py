@@ -33,7 +33,7 @@ from napari_noise2self.engine.hardware import engine_errors, place, select_devic
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.model_file import load_trained, save_trained
 from napari_noise2self.engine.noise import estimate_noise
-from napari_noise2self.engine.partition import Partition
+from napari_noise2self.engine.partition import Grid, Partition
 from napari_noise2self.engine.prediction import Method, predict_frames
 from napari_noise2self.engine.preparation import (
     Frame,
@@ -117,11 +117,10 @@ class Denoiser:
                 "The network 'custom' was asked for without a network: pass a torch.nn.Module, or "
                 "use the network 'unet' or 'dncnn'."
             )
-        if network is not None and config.channel_use != "together":
+        if network is not None and (config.channel_use != "together" or config.context):
             raise InputError(
-                f"A network of your own sees all channels, and the settings ask for channels "
-                f"{config.channel_use!r}: leave channel_use out, or use the network 'unet' or "
-                f"'dncnn'."
+                "A network of your own sees all channels of an image and no neighbouring slices: "
+                "leave channel_use and context out, or use the network 'unet' or 'dncnn'."
             )
         if network is not None and not any(True for _ in network.parameters()):
             raise InputError("The network has no parameters: there is nothing to train.")
@@ -250,8 +249,7 @@ class Denoiser:
                 f"each, or once those of all."
             )
         layouts = [
-            Layout.of(i.shape, letters, self.config.volume)
-            for i, letters in zip(images, named, strict=True)
+            self.config.layout(i.shape, letters) for i, letters in zip(images, named, strict=True)
         ]
         for layout in layouts[1:]:
             if layout.channels != layouts[0].channels:
@@ -279,8 +277,14 @@ class Denoiser:
                 for message in taught.notices:
                     yield Notice(message)
             ndim = layouts[0].ndim
-            noise = estimate_noise(parts[0][0], named[0], volume=self.config.volume)
+            first = layouts[0]
+            noise = estimate_noise(
+                parts[0][0], first.axes, volume=first.volume, depth_axis=first.depth
+            )
             partition = self.config.partition or noise.suggestion.partition
+            if self.config.context and isinstance(partition, Grid):
+                slices = min(block.values.shape[1] for block in data.blocks)
+                partition = partition.beside(self.config.context, slices)
             if objective == "sure":
                 notice = check_noise(noise, self.config.noise_sd)
             else:
@@ -288,6 +292,12 @@ class Denoiser:
             # Nothing is hidden from a network that learns from a target.
             if notice is not None and taught is None:
                 yield Notice(notice)
+            if self.config.context and noise.patterned and taught is None:
+                yield Notice(
+                    "Part of the noise is the same in every frame (a fixed pattern): neighbouring "
+                    "slices show it to the network, and some of it will stay. Subtract a dark "
+                    "frame, or denoise slice by slice."
+                )
             check_partition(partition, data.blocks, layouts[0])
             network = self._learned(layouts[0]) if warm_start else self._custom
             if network is None:
@@ -448,7 +458,7 @@ class Denoiser:
             Whether every frame was denoised.
         """
         image = as_array(image)
-        layout = Layout.of(image.shape, axes, self.config.volume)
+        layout = self.config.layout(image.shape, axes)
         with engine_errors():
             method = self._method(image, layout, output)
             return (yield from predict_frames(method, image, layout, control or Control(), out))
@@ -487,7 +497,7 @@ class Denoiser:
             Whether all of the array is in the sink.
         """
         image = as_array(image)
-        layout = Layout.of(image.shape, axes, self.config.volume)
+        layout = self.config.layout(image.shape, axes)
         with engine_errors():
             method = self._method(image, layout, output)
             return (yield from stream(method, image, layout, sink, control or Control()))
@@ -515,7 +525,7 @@ class Denoiser:
             One slice per axis; together they cover the image once.
         """
         image = as_array(image)
-        layout = Layout.of(image.shape, axes, self.config.volume)
+        layout = self.config.layout(image.shape, axes)
         return plan(layout, chunks, self._method(image, layout, output).reach, chunks_of(image))
 
     def hot_rule(self, image: Any, axes: str | None = None) -> HotRule:
@@ -526,7 +536,7 @@ class Denoiser:
         """
         image = as_array(image)
         with engine_errors():
-            return HotRule.of(image, Layout.of(image.shape, axes, self.config.volume))
+            return HotRule.of(image, self.config.layout(image.shape, axes))
 
     def read_region(
         self,
@@ -543,7 +553,7 @@ class Denoiser:
             As for `predict_region`.
         """
         image = as_array(image)
-        layout = Layout.of(image.shape, axes, self.config.volume)
+        layout = self.config.layout(image.shape, axes)
         part = region_of(layout, region)
         with engine_errors():
             return Slab.read(image, layout, part, self._method(image, layout, output).reach)
@@ -576,7 +586,7 @@ class Denoiser:
         denoised : ndarray of float32, shape of the region
         """
         image = as_array(image)
-        layout = Layout.of(image.shape, axes, self.config.volume)
+        layout = self.config.layout(image.shape, axes)
         part = region_of(layout, region)
         with engine_errors():
             method = self._method(image, layout, output)
@@ -601,7 +611,7 @@ class Denoiser:
         """A dask array of the result, whose blocks are frames or, of large ones, parts."""
         from dask.delayed import delayed
 
-        layout = Layout.of(image.shape, axes, self.config.volume)
+        layout = self.config.layout(image.shape, axes)
         method = self._method(image, layout, output)
         parts = [layout.arranged(image[layout.index(*place)]) for place in hot_samples(layout)]
         rule = delayed(HotRule.from_parts)(parts)
@@ -660,13 +670,15 @@ class Denoiser:
             is not known or is clipped.
         """
         image = as_array(image)
-        layout = Layout.of(image.shape, axes, self.config.volume)
+        layout = self.config.layout(image.shape, axes)
         trained = self._check(image, layout)
         if method not in ("self-supervised", "sure"):
             raise InputError(f"The method was {method!r}: use self-supervised or sure.")
         with engine_errors():
             if method == "sure":
-                noise = estimate_noise(image, layout.axes, volume=layout.volume)
+                noise = estimate_noise(
+                    image, layout.axes, volume=layout.volume, depth_axis=layout.depth
+                )
                 kind = self._usable_output(trained, output)
                 return risk_of_output(trained, image, layout, noise, kind, self._averaging(layout))
             return trained.score(self._held_out(trained, image, layout))
@@ -691,7 +703,7 @@ class Denoiser:
             In grey values.
         """
         image = as_array(image)
-        layout = Layout.of(image.shape, axes, self.config.volume)
+        layout = self.config.layout(image.shape, axes)
         trained = self._check(image, layout)
         if partition is not None:
             trained = dataclasses.replace(trained, partition=partition)
@@ -737,7 +749,7 @@ class Denoiser:
             If it has not been trained, or the image has other channels, or
             lacks an axis that the model needs.
         """
-        self._check(image, Layout.of(image.shape, axes, self.config.volume))
+        self._check(image, self.config.layout(image.shape, axes))
 
     def _check(self, image: Any, layout: Layout) -> Trained:
         trained = self.trained

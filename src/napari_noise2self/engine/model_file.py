@@ -197,8 +197,9 @@ def _from_format_1(description: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_format_2(description: dict[str, Any]) -> dict[str, Any]:
-    """Channels were always seen together."""
-    return {**description, "config": {"channel_use": "together", **description["config"]}}
+    """Channels were always seen together, and slices alone or, along Z, as a volume."""
+    before = {"channel_use": "together", "context": 0, "depth_axis": None}
+    return {**description, "config": {**before, **description["config"]}}
 
 
 _MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_noise2self.engine.networks_axes import Apart, Shared
+from napari_noise2self.engine.networks_axes import Apart, Shared, WithNeighbours
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.config import TrainingConfig
@@ -46,7 +46,7 @@ class UNet(nn.Module):
     Parameters
     ----------
     inputs, outputs : int
-        Channels of the image, the same number.
+        Channels; those that are put out are the first of what is put in.
     ndim : {2, 3}
         Spatial axes.  Z is never halved: stacks are thin and coarse in Z.
     channels : int
@@ -64,6 +64,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         widths = [channels * 2**level for level in range(depth + 1)]
+        self.outputs = outputs
         self.factor = (1, 2, 2)[-ndim:]
         # One convolution per level: as good as two in twice the time.
         self.encoder = nn.ModuleList(
@@ -88,7 +89,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, inputs, [Z,] Y, X) to (batch, outputs, [Z,] Y, X), of any size."""
         shape = x.shape[2:]
-        blurred = _blur(x)
+        blurred = _blur(x[:, : self.outputs])
         x = pad_to_multiple(x, self.multiple)
         skips: list[Tensor] = []
         for level, block in enumerate(self.encoder):
@@ -259,7 +260,8 @@ _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 def build(config: TrainingConfig, channels: int, ndim: int, seed: int) -> nn.Module:
     """The network that `config` asks for, its weights drawn from `seed` alone.
 
-    Channels that are not seen together have networks of one channel.
+    Channels that are not seen together have networks of one channel, and
+    slices with their neighbours a 2-D network, in 3-D images.
 
     Parameters
     ----------
@@ -282,16 +284,23 @@ def build(config: TrainingConfig, channels: int, ndim: int, seed: int) -> nn.Mod
 
 
 def _single(config: TrainingConfig, channels: int, ndim: int, seed: int) -> nn.Module:
-    """One network that sees so many channels."""
+    """One network that sees so many channels, of a slice and its neighbours if so."""
+    if not config.context:
+        return _plain(config, channels, channels, ndim, seed)
+    seen = channels * (2 * config.context + 1)
+    return WithNeighbours(_plain(config, seen, channels, 2, seed), config.context)
+
+
+def _plain(config: TrainingConfig, inputs: int, outputs: int, ndim: int, seed: int) -> nn.Module:
     # Built without storage, so that the process's own random numbers are left alone.
     with torch.device("meta"):
         network: nn.Module
         if config.network == "dncnn":
-            network = DnCNN(channels, channels, ndim)
+            network = DnCNN(inputs, outputs, ndim)
         elif config.network == "unet-paper":
-            network = PaperUNet(channels, channels, ndim)
+            network = PaperUNet(inputs, outputs, ndim)
         else:
-            network = UNet(channels, channels, ndim, config.channels, config.depth)
+            network = UNet(inputs, outputs, ndim, config.channels, config.depth)
     # Not `to_empty`, which imports SymPy: a second of every process.
     storage = {
         name: torch.empty(

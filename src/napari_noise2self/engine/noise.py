@@ -44,7 +44,9 @@ _FEWEST_FRAMES = 8
 __all__ = ["ChannelNoise", "NoiseReport", "Suggestion", "estimate_noise"]
 
 
-def estimate_noise(image: Any, axes: str | None = None, *, volume: bool = False) -> NoiseReport:
+def estimate_noise(
+    image: Any, axes: str | None = None, *, volume: bool = False, depth_axis: str = "Z"
+) -> NoiseReport:
     """Estimate from one noisy image what its noise is.
 
     The variance as a function of the signal, the correlation of neighbouring
@@ -68,6 +70,8 @@ def estimate_noise(image: Any, axes: str | None = None, *, volume: bool = False)
         leading ones count frames (the last of them is Z if `volume`).
     volume : bool
         Whether Z is a spatial axis: its correlation is measured too.
+    depth_axis : str
+        The axis to take for Z in that, such as "T".
 
     Returns
     -------
@@ -87,7 +91,7 @@ def estimate_noise(image: Any, axes: str | None = None, *, volume: bool = False)
     (False, 25)
     """
     image = as_array(image)
-    layout = Layout.of(image.shape, axes, volume)
+    layout = Layout.of(image.shape, axes, volume, depth_axis)
     check_image(image, layout)
     sample = Sample.of(image, layout)
     channels = tuple(_channel(sample, number, layout) for number in range(layout.channels))
@@ -169,7 +173,7 @@ def _channel(sample: Sample, number: int, layout: Layout) -> ChannelNoise:
         correlation["Y"], correlation["X"] = analysis.correlation
         level = analysis.level
         if layout.volume:
-            correlation["Z"] = _between_planes(cleaned, analysis)
+            correlation[layout.depth] = _between_planes(cleaned, analysis)
     shares = {
         "clipped_low": cleaned.clipped[0],
         "clipped_high": cleaned.clipped[1],

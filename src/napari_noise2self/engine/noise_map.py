@@ -92,7 +92,8 @@ def noise_autocorrelation(image: Any, report: NoiseReport) -> tuple[Autocorrelat
     -------
     maps : tuple of Autocorrelation, one per channel
     """
-    layout = Layout.of(image.shape, report.axes, len(report.spatial_axes) == 3)
+    spatial = report.spatial_axes
+    layout = Layout.of(image.shape, report.axes, len(spatial) == 3, spatial[0])
     sample = Sample.of(image, layout)
     maps = []
     for number, channel in enumerate(report.channels):

@@ -16,6 +16,8 @@ from napari_noise2self.engine.partition import Grid, Partition
 
 # The variance is called known below this relative error.
 KNOWN = 0.25
+# A fixed pattern of a smaller share of the variance is not worth a word.
+PATTERNED = 0.02
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class NoiseReport:
     axes : str
         The axes of the image.
     spatial_axes : str
-        The axes of the partition, "YX" or "ZYX".
+        The axes of the partition, "YX", "ZYX" or "TYX".
     channels : tuple of ChannelNoise
     suggestion : Suggestion
     """
@@ -143,6 +145,14 @@ class NoiseReport:
     def known(self) -> bool:
         """Whether the variance of every channel is known well enough to compute with."""
         return all(channel.known for channel in self.channels)
+
+    @property
+    def patterned(self) -> bool:
+        """Whether much of the noise of a channel stays from frame to frame."""
+        return any(
+            c.fixed_pattern is not None and c.fixed_pattern**2 > PATTERNED * c.mean_variance
+            for c in self.channels
+        )
 
     @property
     def variance_error(self) -> float:
@@ -260,7 +270,7 @@ def suggest(spatial_axes: str, channels: tuple[ChannelNoise, ...]) -> Suggestion
     correlated = any(e > 1 for e in extent)
     if correlated:
         width = tuple(
-            (e + 2 if e > 1 else (2 if letter == "Z" else 4))
+            (e + 2 if e > 1 else (4 if letter in "YX" else 2))
             for e, letter in zip(extent, spatial_axes, strict=True)
         )
         # Less is hidden around each target, and fewer passes are needed, than with a wide grid.

@@ -39,8 +39,9 @@ class Sample:
         height, width = layout.spatial_shape[-2:]
         depth = layout.spatial_shape[0] if layout.volume else 1
         # Of a single plane all may be read; of a stack, runs of planes at a few places.
-        in_time = not layout.volume and layout.frames > 1
-        length = min(16, layout.frames if in_time else depth)
+        as_frames = not layout.volume and layout.frames > 1
+        in_time = as_frames or (layout.volume and layout.depth == "T")
+        length = min(16, layout.frames if as_frames else depth)
         side = _BLOCK if length == 1 else _BLOCK // 2
         sides = (min(side, height), min(side, width))
         per_run = length * math.prod(sides)
@@ -49,7 +50,7 @@ class Sample:
             for n, s in zip((height, width), sides, strict=True)
         )
         places = list(itertools.product(rows, columns))
-        groups = max((layout.frames if in_time else depth) // length, 1)
+        groups = max((layout.frames if as_frames else depth) // length, 1)
         count = max(1, min(_MOST_PIXELS // (per_run * layout.channels), len(places) * groups))
         if count >= len(places) * groups and groups == 1:
             chosen = [(place, 0) for place in places]
@@ -60,7 +61,7 @@ class Sample:
         for number, ((y, x), group) in enumerate(chosen):
             window = slice(y, y + sides[0]), slice(x, x + sides[1])
             start = group * length
-            if in_time:
+            if as_frames:
                 planes = [layout.read(image, start + i, window) for i in range(length)]
                 runs.append(np.stack(planes, axis=1))
             elif layout.volume:

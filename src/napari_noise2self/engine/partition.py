@@ -212,6 +212,35 @@ class Grid(Partition):
         beyond = (1, 3, 3) if len(extent) == 3 else (3,) * len(extent)
         return cls(tuple(e + b for e, b in zip(extent, beyond, strict=True)), extent)
 
+    def beside(self, neighbours: int, slices: int) -> Grid:
+        """The same grid in slices that are seen with so many neighbours on either side.
+
+        Parameters
+        ----------
+        neighbours, slices : int
+            Of the latter there are so many.
+
+        Returns
+        -------
+        grid : Grid
+            Of three axes.  Along the first it is so wide that nothing is hidden
+            in the neighbours of a target but what its extent hides; one number
+            for all axes is meant for Y and X.
+        """
+        thick = isinstance(self.width, tuple) and len(self.width) == 3
+        thick |= isinstance(self.extent, tuple) and len(self.extent) == 3
+        widths, extents = (
+            (self.widths(3), self.extents(3))
+            if thick
+            else (
+                (2, *self.widths(2)),
+                (1, *self.extents(2)),
+            )
+        )
+        wanted = min(neighbours + extents[0] // 2 + 1, slices)
+        first = max(widths[0], wanted)
+        return Grid((first, *widths[1:]), extents)
+
     @classmethod
     def for_white_noise(cls) -> Grid:
         """The grid that suits noise without correlation."""

@@ -17,6 +17,7 @@ from torch import nn
 from napari_noise2self.engine.arrays import as_array, is_dask
 from napari_noise2self.engine.config import (
     ChannelUse,
+    DepthAxis,
     Device,
     Network,
     Objective,
@@ -26,7 +27,6 @@ from napari_noise2self.engine.config import (
 from napari_noise2self.engine.errors import Noise2SelfError
 from napari_noise2self.engine.events import Control, Event, Notice, TrainingEvent, exhaust
 from napari_noise2self.engine.hardware import release_memory
-from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.model import Denoiser, Progress
 from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.region import Region
@@ -107,7 +107,7 @@ def denoise_events(
     control = control or Control()
     began = time.monotonic()
     denoiser = Denoiser(config, network)
-    layout = Layout.of(np.shape(image), axes, denoiser.config.volume)
+    layout = denoiser.config.layout(np.shape(image), axes)
     if out is None:
         out = np.full(layout.shape, np.nan, np.float32)
     error = None
@@ -168,6 +168,8 @@ def denoise(
     device: Device = "auto",
     seed: int = 0,
     volume: bool = False,
+    context: int = 0,
+    depth_axis: DepthAxis | None = None,
     channel_use: ChannelUse = "together",
     region: Region | None = None,
     progress: Progress | None = None,
@@ -205,6 +207,11 @@ def denoise(
     seed : int
     volume : bool
         Denoise Z as a third spatial axis instead of slice by slice.
+    context : int
+        Neighbouring slices on either side that are seen beside each slice.
+    depth_axis : {"Z", "T"}, optional
+        What is taken as depth by `volume` and `context`; by default Z, and
+        for `context` T where there is no Z.
     channel_use : {"together", "shared", "apart"}
         One network that sees all channels at once, one network that learns
         from all of them as images of their own, or a network for each.
@@ -240,6 +247,8 @@ def denoise(
         device=device,
         seed=seed,
         volume=volume,
+        context=context,
+        depth_axis=depth_axis,
         channel_use=channel_use,
         **({} if objective is None else {"objective": objective}),
     )

@@ -131,8 +131,7 @@ class Geometry:
         for axis, (part, n, m) in enumerate(
             zip(place.read, place.frame, self.multiple, strict=True)
         ):
-            # Z is not continued but for the multiple: stacks are thin.
-            least = 0 if len(place.frame) == 3 and axis == 0 else PADDING
+            least = _continued(len(place.frame), axis)
             first = -(-least // m) * m
             before.append(first if part.start == 0 else 0)
             after.append(least + -(first + n + least) % m if part.stop == n else 0)
@@ -149,6 +148,11 @@ class Geometry:
             place = Place.around(part, shape, Reach(self.halo, self.multiple))
             result.append(Piece(place.read, place.keep, part))
         return result
+
+
+def _continued(ndim: int, axis: int) -> int:
+    """Reflected pixels that an axis has at its ends, at least; Z none, because stacks are thin."""
+    return 0 if ndim == 3 and axis == 0 else PADDING
 
 
 def furthest(extents: Sequence[int]) -> tuple[int, ...]:
@@ -223,12 +227,12 @@ class Predictor:
         margin, step = [], []
         extents = self.partition.extents(len(frame))
         lines = zip(geometry.halo, geometry.multiple, extents, furthest(extents), strict=True)
-        for halo, multiple, extent, block in lines:
+        for axis, (halo, multiple, extent, block) in enumerate(lines):
             look = halo + BAD_REACH
             if masked:
                 look += extent + 1 + block
             # What is reflected at the end of a frame has to be in the window, too.
-            margin.append(max(look, PADDING + multiple))
+            margin.append(max(look, _continued(len(frame), axis) + multiple))
             step.append(math.lcm(multiple, block) if masked else multiple)
         return Reach(tuple(margin), tuple(step))
 

@@ -98,7 +98,7 @@ def going_on(length: Plan, config: TrainingConfig, ndim: int) -> tuple[Plan, Tra
     if config.epochs is None:
         length = dataclasses.replace(length, steps=max(round(length.steps * WARM_STEPS), 1))
     if config.learning_rate is None and config.recipe == "default":
-        rate = PEAK_RATE[ndim] * WARM_RATE
+        rate = PEAK_RATE[2 if config.context else ndim] * WARM_RATE
         config = config.model_copy(update={"learning_rate": rate})
     return length, config
 
@@ -253,7 +253,8 @@ def train(
     best, best_score = _snapshot(average.network), score()
     report.score = None
     rate_factor, recoveries = 1.0, 0
-    peak = config.learning_rate or (PLAIN_RATE if plain else PEAK_RATE[sampler.ndim])
+    ndim = 2 if config.context else sampler.ndim
+    peak = config.learning_rate or (PLAIN_RATE if plain else PEAK_RATE[ndim])
     slack = 0.0 if sampler.goals is None else GOAL_SLACK
     next_preview = time.monotonic()
     network.train()
