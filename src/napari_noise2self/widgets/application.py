@@ -67,9 +67,13 @@ class Application:
     ) -> None:
         self._source, self._denoiser, self._name = source, denoiser, name
         self._info, self._control, self._output = info, control, output
-        self._volume: bool = getattr(denoiser, "config", denoiser).volume
-        layout = Layout.of(source.data.shape, source.axes, self._volume)
-        self._target = ResultLayer(viewer, source, layout)
+        shape, axes = source.data.shape, source.axes
+        self._layout: Layout = (
+            denoiser.config.layout(shape, axes)
+            if hasattr(denoiser, "config")
+            else Layout.of(shape, axes, denoiser.volume)
+        )
+        self._target = ResultLayer(viewer, source, self._layout)
         self._task: Task | None = None
 
     def start(self) -> None:
@@ -84,8 +88,7 @@ class Application:
             apply_to_all,
             self._denoiser,
             source.data,
-            source.axes,
-            self._volume,
+            self._layout,
             self._output,
             self._control,
             on_result=self._take,
@@ -157,8 +160,7 @@ class Applied:
 def apply_to_all(
     denoiser: Any,
     data: Any,
-    axes: str,
-    volume: bool,
+    layout: Layout,
     output: str,
     control: Control,
     dropped: Callable[[], bool],
@@ -170,9 +172,8 @@ def apply_to_all(
     denoiser : CalibratedFilter or Denoiser
     data : array
         Anything that can be indexed.
-    axes : str
-    volume : bool
-        Whether the denoiser takes Z as a spatial axis.
+    layout : Layout
+        Of the array, as the denoiser reads it.
     output : str
         Of a model.
     control : Control
@@ -185,10 +186,9 @@ def apply_to_all(
     applied : Applied
     """
     began = time.monotonic()
-    layout = Layout.of(data.shape, axes, volume)
     out = np.full(layout.shape, np.nan, np.float32)
     events = (
-        denoiser.predict_events(data, axes, output, control=control, out=out)
+        denoiser.predict_events(data, layout.axes, output, control=control, out=out)
         if hasattr(denoiser, "predict_events")
         else _filtered(denoiser, data, layout, control, out)
     )

@@ -135,7 +135,7 @@ class Controller:
         try:
             source = Source.of(settings.layer)
             config = settings.config(has_z="Z" in source.axes)
-            layout = Layout.of(source.data.shape, source.axes, config.volume)
+            layout = config.layout(source.data.shape, source.axes)
             stack = source.stack()
             destination = None
             if file is not None:

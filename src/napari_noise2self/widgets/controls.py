@@ -337,7 +337,7 @@ class SettingsForm(QWidget):
 
         line.editingFinished.connect(say)
         self._row(form, "axes", "A&xes", line, line.setText)
-        form.addRow("", line.note)
+        form.addRow(line.note)
 
     def _row(
         self,

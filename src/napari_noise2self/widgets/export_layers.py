@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_noise2self.stacks.provenance import KEY
 from napari_noise2self.stacks.reading import read
 from napari_noise2self.stacks.stack import as_dask
 from napari_noise2self.stacks.targets import format_of
@@ -29,6 +30,8 @@ def open_file(viewer: napari.Viewer, path: Path) -> None:
     """
     stack = read(path)
     data, looks, _ = layer_data(stack)
+    # A result, so that nobody takes it for something to be denoised.
+    looks["metadata"] = {KEY: {"file": str(path)}}
     levels = [as_dask(stack), *_smaller(path)] if format_of(path) == "ome-zarr" else []
     if len(levels) > 1:
         viewer.add_image(levels, multiscale=True, **looks)

@@ -259,8 +259,10 @@ class Exporter:
         choices = self.choices
         try:
             work = self.work()
-            for job, source in zip(work.jobs, work.sources, strict=bool(work.sources)):
-                self._prepare(viewer, job, source)
+            frames = {
+                job: self._prepare(viewer, job, source)
+                for job, source in zip(work.jobs, work.sources, strict=bool(work.sources))
+            }
         except Exception as error:  # whatever it is, the button must not stay dead
             self._fail(error)
             return
@@ -270,6 +272,7 @@ class Exporter:
             model=self.model,
             jobs=work.jobs,
             growing={job: growing for job, (_, growing) in self._live.items()},
+            frames=frames,
             axes=choices.axes,
             output=choices.output,
             dtype=choices.dtype,
@@ -421,8 +424,8 @@ class Exporter:
         show_info(message)
         self._apply_next()
 
-    def _prepare(self, viewer: napari.Viewer, job: Job, source: Source) -> None:
-        """Make ready what shows the result of a layer while it is written."""
+    def _prepare(self, viewer: napari.Viewer, job: Job, source: Source) -> int:
+        """Make ready what shows the result of a layer while it is written; the frame in view."""
         stack: Stack = job.source.stack  # type: ignore[attr-defined]
         growing = Growing(stack, job.target, self.choices.dtype)  # type: ignore[arg-type]
         layout = Layout.of(stack.shape, stack.axes)
@@ -432,6 +435,7 @@ class Exporter:
             if (layer.metadata.get(KEY) or {}).get("file") == left:
                 viewer.layers.remove(layer)
         self._live[job] = ResultLayer(viewer, source, layout), growing
+        return layout.frame_at(source.position(viewer.dims.point))
 
     def _take_export(self, event: BatchEvent | Exported | Notice) -> None:
         if isinstance(event, Notice):

@@ -178,7 +178,7 @@ class ExportForm(SettingsForm):
         # Also where the same entry is chosen again, to name other files.
         self.images.activated.connect(lambda i: self._ask_for(self.images.itemData(i)))
         self.names = selectable("names", "The images")
-        form.addRow("", self.names)
+        form.addRow(self.names)
         self.axes = LineOfAxes()
         self.add_axes(form, self.axes)
         self.frames = Choice([("all", False), ("the one in view", True)])

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_noise2self.engine.arrays import read_part
 from napari_noise2self.engine.errors import InputError
+from napari_noise2self.engine.layout import Layout
 from napari_noise2self.stacks.batch import BatchEvent, Outcome, apply_events
+from napari_noise2self.stacks.export import export_events
 from napari_noise2self.stacks.file_image import FileImage
 from napari_noise2self.stacks.growing import Growing
 from napari_noise2self.stacks.many import Held, Job
 from napari_noise2self.stacks.provenance import of_denoiser
 from napari_noise2self.stacks.suits import remember, suitability
 from napari_noise2self.stacks.targets import format_of, partial_of
-from napari_noise2self.stacks.unfinished import read_state, unfinished_model
+from napari_noise2self.stacks.unfinished import read_state, unfinished, unfinished_model
 from napari_noise2self.widgets.export_words import Model
 from napari_noise2self.widgets.job import load_engine
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.events import Control, Notice, TrainingEvent
     from napari_noise2self.stacks.stack import Stack
+
+# Frames that have more pixels are shown when a part of them is written.
+_PREVIEWED = 2**22
 
 
 def load(path: Path, device: str, dropped: Callable[[], bool]) -> Generator[Model, None, None]:
@@ -73,6 +81,8 @@ class Request:
     jobs : tuple of Job
     growing : mapping of Job to Growing
         What shows the results of layers.
+    frames : mapping of Job to int
+        The frames of them that are in view.
     axes : str or None
         Of files.
     output, dtype, version : str
@@ -84,6 +94,7 @@ class Request:
     model: Model | None
     jobs: tuple[Job, ...]
     growing: Mapping[Job, Growing]
+    frames: Mapping[Job, int]
     axes: str | None
     output: str
     dtype: str
@@ -125,9 +136,11 @@ def export(
         "ome_zarr_version": request.version,
         **settings,
     }
+    shown = {job.target: (request.growing[job], request.frames[job]) for job in request.growing}
     events = apply_events(
         denoiser,
         request.jobs,
+        export=partial(_previewed, shown),
         axes=request.axes or None,
         overwrite=request.overwrite,
         resume=request.resume,
@@ -144,6 +157,32 @@ def export(
             if growing is not None and event.state == "done":
                 growing.finish()
             yield Exported(event, _info(denoiser, name, wanted["output"], event))
+
+
+def _previewed(
+    shown: Mapping[Path, tuple[Growing, int]],
+    denoiser: Any,
+    stack: Stack,
+    target: Path,
+    *,
+    control: Control,
+    **settings: Any,
+) -> Generator[Any, None, Any]:
+    """Export a stack, and the frame in view first, of which a picture is there at once."""
+    control.preview_frame = None
+    if target in shown and not unfinished(target):
+        growing, control.preview_frame = shown[target]
+        _preview(denoiser, stack, growing, control.preview_frame, settings["output"])
+    return (yield from export_events(denoiser, stack, target, control=control, **settings))
+
+
+def _preview(denoiser: Any, stack: Stack, growing: Growing, frame: int, output: str) -> None:
+    layout = Layout.of(stack.shape, stack.axes)
+    if denoiser.config.volume or math.prod(layout.frame_shape) > _PREVIEWED:
+        return
+    index = layout.index(frame)
+    axes = "".join(a for a in stack.axes if a not in layout.frame_axes)
+    growing.slate[index][...] = denoiser.predict(read_part(stack.data, index), axes, output)
 
 
 def _info(denoiser: Any, name: str, output: str, outcome: Outcome) -> dict[str, Any]:

@@ -168,7 +168,9 @@ def _into_file(
     from napari_noise2self.stacks.denoise_file import streamed_events
 
     config = request.config
-    canvas.out = growing = Growing(request.stack, to.path, volume=config.volume)
+    canvas.out = growing = Growing(
+        request.stack, to.path, layout=config.layout(request.stack.shape, request.stack.axes)
+    )
     events = streamed_events(
         request.stack,
         to.path,

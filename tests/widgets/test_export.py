@@ -1,0 +1,406 @@
+"""*Apply and export* in a real window: models, layers, files, and what comes between."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import threading
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QPushButton
+
+from napari_noise2self import Denoiser, TrainingConfig
+from napari_noise2self.engine import streaming
+from napari_noise2self.stacks import writing_zarr
+from napari_noise2self.stacks.reading import read
+from napari_noise2self.stacks.stack import Stack
+from napari_noise2self.stacks.store import PartialStore
+from napari_noise2self.stacks.suits import remember
+from napari_noise2self.stacks.targets import partial_of
+from napari_noise2self.stacks.writing import write
+from napari_noise2self.widgets.export_model import Stage
+from napari_noise2self.widgets.layers import Source, axes_of, stack_of
+
+from .conftest import TIMEOUT, noisy, open_dock
+
+NAME = "napari-noise2self"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """The file of a small model, trained on a few frames."""
+    config = TrainingConfig(channels=4, depth=2, epochs=1, averaging=False, device="cpu")
+    denoiser = Denoiser(config).fit(noisy((3, 64, 64)))
+    remember(denoiser, [Stack(noisy((3, 64, 64)), "TYX", name="movie")])
+    path = tmp_path_factory.mktemp("models") / "mine.safetensors"
+    denoiser.save(path)
+    return path
+
+
+@pytest.fixture
+def dock(viewer):
+    """The dock of a window with a short movie."""
+    viewer.add_image(
+        noisy((3, 64, 64), seed=1),
+        name="cells",
+        axis_labels=("t", "y", "x"),
+        scale=(2, 0.1, 0.1),
+        units=("s", "um", "um"),
+        contrast_limits=(100, 500),
+        colormap="magma",
+    )
+    return open_export(viewer)
+
+
+def open_export(viewer):
+    _, widget = viewer.window.add_plugin_dock_widget(NAME, "Apply and export")
+    return widget
+
+
+@pytest.fixture
+def done(qtbot):
+    """Wait until a dock has nothing to do."""
+
+    def wait(dock):
+        exporter = dock.exporter
+        qtbot.waitUntil(
+            lambda: exporter.stage is Stage.IDLE and exporter._task is None, timeout=TIMEOUT
+        )
+
+    return wait
+
+
+@pytest.fixture
+def judged(qtbot):
+    """Wait until a dock has said whether the model suits."""
+
+    def wait(dock):
+        qtbot.waitUntil(lambda: dock.exporter.doubts is not None, timeout=TIMEOUT)
+        qtbot.waitUntil(lambda: dock.exporter._judging is None, timeout=TIMEOUT)
+        return dock.model.doubts.text()
+
+    return wait
+
+
+@pytest.fixture
+def loaded(dock, model, done, judged):
+    """The dock with the model chosen."""
+    dock.exporter.load(model)
+    done(dock)
+    judged(dock)
+    return dock
+
+
+@pytest.fixture
+def frame_by_frame(monkeypatch):
+    """Small frames are denoised and written one by one, as large ones are."""
+    monkeypatch.setattr(streaming, "REGION_PIXELS", 64 * 64)
+    monkeypatch.setattr(writing_zarr, "_FILE_PIXELS", 64 * 64)
+
+
+def drop(dock, *paths):
+    """Drop files on a dock."""
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    for kind in (QDragEnterEvent, QDropEvent):
+        place = QPointF(5, 5) if kind is QDropEvent else QPointF(5, 5).toPoint()
+        event = kind(
+            place,
+            Qt.DropAction.CopyAction,
+            data,
+            Qt.MouseButton.LeftButton,
+            Qt.KeyboardModifier.NoModifier,
+        )
+        (dock.dropEvent if kind is QDropEvent else dock.dragEnterEvent)(event)
+        assert event.isAccepted()
+
+
+def answer(dock, folder, name=None):
+    """Name a file, or take a folder, in the dialog that is open."""
+    dialog = dock.findChild(QFileDialog)
+    dialog.setDirectory(str(folder))
+    dialog.selectFile(name or str(folder))
+    dialog.accept()
+
+
+def pixels(path):
+    return np.asarray(read(path).data)
+
+
+def test_a_model_is_loaded_described_judged_and_applied(
+    dock, viewer, model, click, done, judged, notifications
+):
+    assert not dock.apply.isEnabled()
+    click(dock, "load")
+    dialog = dock.findChild(QFileDialog)
+    dialog.selectFile(str(model))
+    dialog.accept()
+    done(dock)
+    text = dock.model.about.text()
+    for part in ("Images of one channel", "UNet, grid 2", "0.938 epochs", "Self-supervised score"):
+        assert part in text, text
+    assert judged(dock).startswith("✓ It suits the selected layer")
+    dock.form.controls["output"].setCurrentIndex(2)
+    click(dock, "apply")
+    done(dock)
+    result = viewer.layers["cells denoised"]
+    source = viewer.layers["cells"]
+    expected = Denoiser.load(model, device="cpu").predict(source.data, "TYX", "j-invariant")
+    np.testing.assert_allclose(result.data, expected, rtol=1e-5)
+    np.testing.assert_allclose(result.scale, source.scale)
+    info = result.metadata["noise2self"]
+    assert (info["model"], info["output"], info["axes"]) == (
+        "mine.safetensors",
+        "j-invariant",
+        "TYX",
+    )
+    json.dumps(info)
+    # The result is selected now, but nobody wants to denoise it again.
+    assert dock.exporter.layers == [source]
+
+    # What does not suit is said, and what cannot be read leaves all as it was.
+    viewer.layers.selection = {viewer.add_image(noisy((3, 64, 64)) * 3, name="bright")}
+    assert dock.form.names.text() == "bright"
+    assert "⚠ The grey values are" in judged(dock)
+    viewer.layers["bright"].axis_labels = ("c", "y", "x")
+    assert "3 channels" in judged(dock)
+    bad = model.with_name("bad.safetensors")
+    bad.write_bytes(pickle.dumps([1]))
+    dock.exporter.load(bad)
+    done(dock)
+    assert "pickle" in notifications[-1].message
+    assert dock.exporter.model.path == model
+    assert dock.export.isEnabled()
+
+
+def test_a_layer_becomes_a_file_and_a_layer_that_reads_it(
+    loaded, viewer, model, click, done, qtbot, tmp_path
+):
+    dock, source = loaded, viewer.layers["cells"]
+    dock.form.controls["format"].setCurrentIndex(2)
+    click(dock, "export")
+    answer(dock, tmp_path, "out")
+    target = tmp_path / "out.ome.zarr"
+    qtbot.waitUntil(lambda: "cells denoised" in viewer.layers, timeout=TIMEOUT)
+    done(dock)
+    assert [entry.name for entry in tmp_path.iterdir()] == [target.name]
+    stack = read(target)
+    assert (stack.axes, stack.scale, stack.units) == ("TYX", (2, 0.1, 0.1), ("s", "µm", "µm"))
+    expected = Denoiser.load(model, device="cpu").predict(source.data, "TYX")
+    np.testing.assert_array_equal(np.asarray(stack.data), np.rint(expected))
+    live = viewer.layers["cells denoised"]
+    np.testing.assert_array_equal(np.asarray(live.data), np.asarray(stack.data))
+    assert live.colormap.name == "magma"
+    assert tuple(live.contrast_limits) == (100, 500)
+    assert live.metadata["noise2self"]["file"] == str(target)
+    assert dock.message.text() == "Written to out.ome.zarr."
+    click(dock, "open")
+    assert viewer.layers["out"].data.shape == (3, 64, 64)
+    assert dock.form.names.text() == "cells"
+
+    # Nothing is replaced unasked.
+    click(dock, "export")
+    box = dock.findChild(QMessageBox)
+    assert f"{target} exists" in box.text()
+    box.button(QMessageBox.StandardButton.Cancel).click()
+    assert dock.exporter.stage is Stage.IDLE
+    qtbot.waitUntil(lambda: dock.findChild(QMessageBox) is None, timeout=TIMEOUT)
+    # Of the frame in view alone, as something else.
+    dock.form.controls["in_view"].setCurrentIndex(1)
+    dock.form.controls["dtype"].setCurrentIndex(1)
+    click(dock, "export")
+    dock.findChild(QMessageBox).findChild(QPushButton, "replace").click()
+    done(dock)
+    stack = read(target)
+    at = viewer.dims.current_step[0]
+    assert (stack.shape, stack.dtype) == ((1, 64, 64), np.float32)
+    assert stack.translate[0] == pytest.approx(2 * at)
+    np.testing.assert_allclose(
+        np.asarray(stack.data)[0],
+        Denoiser.load(model, device="cpu").predict(source.data[at]),
+        rtol=1e-4,
+    )
+
+
+def test_what_was_stopped_or_closed_is_gone_on_with(
+    loaded, viewer, model, click, done, qtbot, tmp_path, monkeypatch, frame_by_frame
+):
+    write_region = PartialStore.write
+    wrote, go = threading.Event(), threading.Event()
+
+    def write_and_wait(store, region, values):
+        write_region(store, region, values)
+        wrote.set()
+        go.wait(TIMEOUT / 1000)
+
+    dock, target = loaded, tmp_path / "out.ome.tif"
+    with monkeypatch.context() as patch:
+        patch.setattr(PartialStore, "write", write_and_wait)
+        dock.exporter.name_target(target)
+        click(dock, "export")
+        qtbot.waitUntil(wrote.is_set, timeout=TIMEOUT)
+        click(dock, "stop")
+        go.set()
+        done(dock)
+        assert "Resume goes on" in dock.message.text()
+        assert not target.exists()
+        assert partial_of(target).is_dir()
+        part = viewer.layers["cells denoised"].data
+        assert 0 < sum(bool(part[t].any()) for t in range(3)) < 3
+        # Again, and the dock is closed meanwhile.
+        wrote.clear(), go.clear()
+        click(dock, "resume")
+        qtbot.waitUntil(wrote.is_set, timeout=TIMEOUT)
+        viewer.window.remove_dock_widget(dock)
+        go.set()
+        assert [layer.name for layer in viewer.layers] == ["cells"]
+    # A new dock knows no model, but the unfinished result does.
+    again = open_export(viewer)
+    again.exporter.name_target(target)
+    assert not again.export.isEnabled()
+    qtbot.waitUntil(lambda: not _locked(target), timeout=TIMEOUT)
+    click(again, "resume")
+    done(again)
+    assert again.message.text() == "Written to out.ome.tif."
+    expected = Denoiser.load(model, device="cpu").predict(viewer.layers["cells"].data)
+    np.testing.assert_array_equal(pixels(target), np.rint(expected))
+    assert not again.resume.isVisibleTo(again)
+
+
+def _locked(target):
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(partial_of(target) / "noise2self.lock")
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def test_a_dropped_folder_is_denoised_file_by_file(
+    dock, viewer, model, click, done, judged, tmp_path, notifications
+):
+    folder, out = tmp_path / "raw", tmp_path / "out"
+    folder.mkdir(), out.mkdir()
+    stack = stack_of(viewer.layers["cells"])
+    for name in ("a", "b"):
+        write(folder / f"{name}.tif", stack.data, stack)
+    (folder / "c.tif").write_bytes(b"II*\0")
+    (folder / "notes.txt").write_text("strangers")
+    drop(dock, folder, model)
+    done(dock)
+    assert dock.exporter.model.path == model
+    assert "It suits" in judged(dock)
+    assert not dock.apply.isVisibleTo(dock)
+    click(dock, "export")
+    answer(dock, out)
+    done(dock)
+    assert dock.form.names.text().startswith("3 images in raw; 1 other")
+    assert sorted(entry.name for entry in out.iterdir()) == [
+        "a_denoised.ome.tif",
+        "b_denoised.ome.tif",
+    ]
+    assert "3 images: 2 written, 1 failed." in dock.message.text()
+    assert "c.tif" in notifications[-1].message
+    assert [layer.name for layer in viewer.layers] == ["cells"]
+    # Those that are there stay, the rest is done.
+    shutil.copy(folder / "a.tif", folder / "c.tif")
+    dock.exporter.take_files([folder])
+    click(dock, "export")
+    dock.findChild(QMessageBox).findChild(QPushButton, "resume").click()
+    done(dock)
+    assert "1 written, 2 skipped" in dock.message.text()
+
+
+def test_axes_are_corrected_here_too_and_several_layers_go_to_a_folder(
+    loaded, viewer, click, done, judged, tmp_path, qtbot
+):
+    dock = loaded
+    other = viewer.add_image(noisy((2, 64, 64), seed=2), name="z/slices")
+    assert dock.exporter.layers == [other]
+    line = dock.form.axes
+    assert (line.text(), line.note.text()) == ("ZYX", "guessed from the shape")
+    line.selectAll()
+    qtbot.keyClicks(line, "tyx")
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+    assert axes_of(other) == "TYX"
+    assert Source.of(other).stack().axes == "TYX"
+    viewer.layers.selection = set(viewer.layers)
+    assert dock.form.names.text() == "cells, z/slices"
+    judged(dock)
+    click(dock, "export")
+    answer(dock, tmp_path)
+    done(dock)
+    names = sorted(entry.name for entry in tmp_path.iterdir())
+    assert names == ["cells denoised.ome.tif", "z_slices denoised.ome.tif"]
+    assert {"cells denoised", "z/slices denoised"} <= {layer.name for layer in viewer.layers}
+    assert dock.message.text() == "2 images: 2 written."
+
+
+def test_what_was_just_trained_is_offered_and_can_be_fine_tuned(
+    viewer, click, done, wait_for, judged, qtbot, tmp_path
+):
+    viewer.add_image(noisy((64, 64)), name="cells")
+    dock, denoise = open_export(viewer), open_dock(viewer)
+    denoise.settings.controls["epochs"].setValue(1)
+    click(denoise, "train")
+    assert not dock.model.load.isEnabled()
+    qtbot.waitUntil(lambda: dock.exporter.model is not None, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: not dock.session.state.running, timeout=TIMEOUT)
+    assert "cells" in dock.model.about.text()
+    judged(dock)
+    first = dock.exporter.model
+    click(dock, "tune")
+    done(dock)
+    tuned = dock.exporter.model
+    assert tuned is not first
+    assert tuned.name.endswith("fine-tuned")
+    assert "Fine-tuned from just trained" in dock.model.about.text()
+    assert first.denoiser.trained is not tuned.denoiser.trained
+    judged(dock)
+    click(dock, "save")
+    answer(dock, tmp_path, "tuned")
+    assert Denoiser.load(tmp_path / "tuned.safetensors").summary["tuned_from"] == first.name
+    assert dock.exporter.model.name == "tuned.safetensors"
+    assert not dock.model.save.isVisibleTo(dock)
+
+
+def test_the_viewer_is_closed_while_it_exports(
+    make_napari_viewer,
+    no_thread_left,
+    model,
+    click,
+    done,
+    qtbot,
+    tmp_path,
+    monkeypatch,
+    frame_by_frame,
+):
+    viewer = make_napari_viewer(show=True)
+    viewer.add_image(noisy((3, 64, 64)), name="cells", axis_labels=("t", "y", "x"))
+    dock = open_export(viewer)
+    dock.exporter.load(model)
+    done(dock)
+    wrote, go = threading.Event(), threading.Event()
+    write_region = PartialStore.write
+
+    def write_and_wait(store, region, values):
+        write_region(store, region, values)
+        wrote.set()
+        go.wait(TIMEOUT / 1000)
+
+    monkeypatch.setattr(PartialStore, "write", write_and_wait)
+    target = tmp_path / "out.ome.tif"
+    dock.exporter.name_target(target)
+    click(dock, "export")
+    qtbot.waitUntil(wrote.is_set, timeout=TIMEOUT)
+    viewer.close()
+    go.set()
+    qtbot.waitUntil(lambda: not _locked(target), timeout=TIMEOUT)
+    assert not target.exists()
+    assert partial_of(target).is_dir()
