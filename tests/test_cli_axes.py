@@ -53,3 +53,21 @@ def test_the_use_of_channels_is_kept_with_the_model(stack, tmp_path):
     assert json.loads(trained.stdout)["settings"]["channel_use"] == "apart"
     applied = run("apply", model, stack, tmp_path / "out.ome.tif", "--device", "cpu", "--json")
     assert applied.exit_code == 0, applied.output
+
+
+def test_what_is_seen_along_depth(stack, tmp_path):
+    model = tmp_path / "m.safetensors"
+    words = ("--context", "1", "--depth-axis", "z", *QUICK)
+    trained = run("train", stack, "--model", model, *words)
+    assert trained.exit_code == 0, trained.output
+    settings = json.loads(trained.stdout)["settings"]
+    assert (settings["context"], settings["depth_axis"]) == (1, "Z")
+    target = tmp_path / "out.ome.zarr"
+    applied = run("apply", model, stack, target, "--device", "cpu", "--json")
+    assert applied.exit_code == 0, applied.output
+    target = tmp_path / "other.ome.zarr"
+    refused = run("denoise", stack, target, "--context", "1", "--depth-axis", "T", *QUICK)
+    assert refused.exit_code == 1
+    assert "lack T" in refused.output
+    refused = run("denoise", stack, target, "--context", "1", "--volume", *QUICK)
+    assert refused.exit_code == 2

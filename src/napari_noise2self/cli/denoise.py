@@ -13,6 +13,8 @@ from napari_noise2self.cli.options import (
     RESULT,
     Axes,
     Channels,
+    Context,
+    DepthAxis,
     Device,
     Dtype,
     Epochs,
@@ -57,6 +59,8 @@ def denoise(
     output: Output = "auto",
     axes: Axes = None,
     volume: Volume = False,
+    context: Context = 0,
+    depth_axis: DepthAxis = None,
     channels: Channels = "together",
     region: Region = None,
     device: Device = "auto",
@@ -92,6 +96,8 @@ def denoise(
             device=device,
             seed=seed,
             volume=volume,
+            context=context,
+            depth_axis=depth_axis,
             channel_use=channels,
         )
         if save_model is not None:

@@ -123,6 +123,21 @@ Network = Annotated[
 Volume = Annotated[
     bool, flag("--volume", "Denoise ZYX together instead of slice by slice.", LEARNING)
 ]
+Context = Annotated[
+    int,
+    _option("Show so many neighbouring slices on either side to a 2-D network.", "N", min=0, max=8),
+]
+DepthAxis = Annotated[
+    Literal["Z", "T"] | None,
+    _option(
+        "What --volume and --context take as depth: Z or T.",
+        "AXIS",
+        LEARNING,
+        "--depth-axis",
+        show_default="Z; for --context T where there is no Z",
+        case_sensitive=False,
+    ),
+]
 Channels = Annotated[
     Literal["together", "shared", "apart"],
     _option(

@@ -13,6 +13,8 @@ from napari_noise2self.cli.options import (
     RESULT,
     Axes,
     Channels,
+    Context,
+    DepthAxis,
     Device,
     Epochs,
     Extent,
@@ -63,6 +65,8 @@ def train(
     output: Output = "auto",
     axes: Axes = None,
     volume: Volume = False,
+    context: Context = 0,
+    depth_axis: DepthAxis = None,
     channels: Channels = "together",
     region: Region = None,
     series: Series = False,
@@ -103,6 +107,8 @@ def train(
             device=device,
             seed=seed,
             volume=volume,
+            context=context,
+            depth_axis=depth_axis,
             channel_use=channels,
         )
         model_target(model, overwrite=overwrite)
@@ -116,7 +122,7 @@ def train(
         found = find_images(sources, series=series)
         if found.strangers:
             say(strangers_in_words(found.strangers), quiet)
-        images = read_training_set(found.inputs, axes, volume=volume)
+        images = read_training_set(found.inputs, axes, config=config)
         for sentence in images.left_out:
             say(f"Left out: {sentence}", quiet)
         for given, stack in zip(images.inputs, images.stacks, strict=True):

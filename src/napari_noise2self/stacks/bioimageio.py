@@ -109,6 +109,11 @@ def export_bioimageio(
     people = _people(name, authors)
     trained = denoiser.trained
     _check_output(denoiser, output)
+    if trained.noise.spatial_axes[0] == "T":
+        raise InputError(
+            "The model takes time as depth, and a package of the Model Zoo knows depth in space "
+            "alone: train with Z, or slice by slice."
+        )
     if not 1 <= averaging <= 8:
         raise InputError(f"The averaging was {averaging}: give a number from 1 to 8.")
     _require_extra()
@@ -236,7 +241,8 @@ def _example_image(trained: Trained, program: Program, example: Stack | None) ->
     ]
     if example is None:
         return _simulated(trained, sides)
-    layout = Layout.of(example.shape, example.axes, trained.ndim == 3)
+    depth = trained.noise.spatial_axes[0]
+    layout = Layout.of(example.shape, example.axes, trained.ndim == 3, depth)
     channels = len(trained.normalisation.offset)
     if layout.channels != channels:
         raise InputError(

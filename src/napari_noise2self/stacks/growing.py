@@ -76,8 +76,8 @@ class Growing(LazyArray):
         ``OUT``.
     dtype : {"source", "float32"}
         As for the export.
-    volume : bool
-        Whether Z belongs to a frame.
+    layout : Layout, optional
+        What a frame is; by default what Y and X span.
 
     Attributes
     ----------
@@ -87,10 +87,14 @@ class Growing(LazyArray):
     """
 
     def __init__(
-        self, like: Stack, target: str | Path, dtype: DtypeChoice = "source", volume: bool = False
+        self,
+        like: Stack,
+        target: str | Path,
+        dtype: DtypeChoice = "source",
+        layout: Layout | None = None,
     ) -> None:
         self.target = Path(target)
-        self._layout = Layout.of(like.shape, like.axes, volume)
+        self._layout = layout or Layout.of(like.shape, like.axes)
         self._image = FileImage.of(like, format_of(target), dtype)
         super().__init__(like.shape, self._image.dtype, str(target))
         self.slate = Slate(self._layout)

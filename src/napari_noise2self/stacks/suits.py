@@ -129,10 +129,10 @@ def suitability(denoiser: Denoiser, stack: Stack) -> list[str]:
     except InputError as error:
         return [str(error)]
     trained = denoiser.trained
-    layout = Layout.of(stack.shape, stack.axes, denoiser.config.volume)
+    layout = denoiser.config.layout(stack.shape, stack.axes)
     about = _about(denoiser)
     sample = _sample(stack.data, layout)
-    found = estimate_noise(stack.data, stack.axes, volume=denoiser.config.volume)
+    found = estimate_noise(stack.data, stack.axes, volume=layout.volume, depth_axis=layout.depth)
     sentences = [_other_order(about, stack), _other_pixels(about, stack)]
     for channel, values in enumerate(sample):
         where = _where(stack, layout, channel)

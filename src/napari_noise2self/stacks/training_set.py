@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from napari_noise2self.engine.config import TrainingConfig
 from napari_noise2self.engine.errors import InputError, Noise2SelfError
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.stacks.many import Input
@@ -32,7 +33,7 @@ class TrainingSet:
 
 
 def read_training_set(
-    inputs: Sequence[Input], axes: str | None = None, *, volume: bool = False
+    inputs: Sequence[Input], axes: str | None = None, *, config: TrainingConfig | None = None
 ) -> TrainingSet:
     """Read images that are to be trained on together.
 
@@ -41,8 +42,8 @@ def read_training_set(
     inputs : sequence of Input
     axes : str, optional
         One letter per axis of every image, where files are wrong or silent.
-    volume : bool
-        Whether Z is denoised together with Y and X.
+    config : TrainingConfig, optional
+        The settings, which say what axes are needed.
 
     Returns
     -------
@@ -57,6 +58,7 @@ def read_training_set(
     used: list[Input] = []
     stacks: list[Stack] = []
     left_out: list[str] = []
+    config = config or TrainingConfig()
     first: Layout | None = None
     for given in inputs:
         try:
@@ -67,7 +69,7 @@ def read_training_set(
             left_out.append(str(_named(given, error)))
             continue
         try:
-            layout = Layout.of(stack.shape, stack.axes, volume)
+            layout = config.layout(stack.shape, stack.axes)
         except InputError as error:
             raise _named(given, error) from error
         first = first or layout
