@@ -33,6 +33,9 @@ def imported_by(code: str) -> set[str]:
         HELP.format(words=["--help"]),
         HELP.format(words=["denoise", "--help"]),
         HELP.format(words=["info", "--help"]),
+        HELP.format(words=["train", "--help"]),
+        HELP.format(words=["apply", "--help"]),
+        "from napari_noise2self.stacks import batch, denoise_file, many, suits, training_set",
     ],
 )
 def test_light_parts_import_neither_torch_nor_a_gui(code):

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from napari_noise2self.stacks.stack import Stack
 
 # The network learns from so many pixels along Y and X, and slices, around what is drawn.
-_REACH, _SLICES = 512, 16
+_REACH = {2: (512, 512), 3: (16, 256, 256)}
 # What is drawn is looked for in the middle of larger frames than that.
 _LOOKED_AT = (64, 2048, 2048)
 # Pixels across a picture: enough of them to see the pattern, few enough to see each.
@@ -128,9 +128,8 @@ def _crop(stack: Stack, volume: bool) -> tuple[Stack, int]:
     )
     values = layout.read(stack.data, number, looked_at)
     centre = _liveliest(values)
-    sizes = (_SLICES, _REACH, _REACH)[-layout.ndim :]
     parts = []
-    for middle, size, full in zip(centre, sizes, values.shape[1:], strict=True):
+    for middle, size, full in zip(centre, _REACH[layout.ndim], values.shape[1:], strict=True):
         start = min(max(middle - size // 2, 0), max(full - size, 0))
         parts.append(slice(start, start + size))
     cropped = values[(slice(None), *parts)]
