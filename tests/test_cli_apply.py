@@ -346,6 +346,11 @@ def test_an_error_that_nobody_thought_of_costs_one_image_alone(model, monkeypatc
 
 
 def test_wrong_usage_ends_with_status_2():
-    for words in (("apply",), ("apply", "m", "a.tif"), ("apply", "m", "a", "b", "--format", "png")):
+    for words in (
+        ("apply",),
+        ("apply", "m", "a.tif"),
+        ("apply", "m", "a", "b", "--format", "png"),
+        ("apply", "a.tif", "m.safetensors", "out.tif"),
+    ):
         result = run(*words)
         assert (result.exit_code, result.stdout) == (2, "")

@@ -90,6 +90,9 @@ def apply(
     also within a file.
     """
     with errors():
+        later = [word for word in (*sources, out) if word.lower().endswith(".safetensors")]
+        if later and model.suffix.lower() != ".safetensors":
+            raise typer.BadParameter(f"The model comes first, then images, then OUT: {later[0]}.")
         from napari_noise2self.stacks.many import find_images, plan, strangers_in_words
 
         found = find_images(sources, series=series)
