@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from napari_noise2self import Grid, TrainingConfig
+from napari_noise2self import Checkerboard, Grid, RandomPartition, TrainingConfig
 from napari_noise2self.engine.errors import OutOfMemoryError
 from napari_noise2self.engine.networks import DnCNN, build
 from napari_noise2self.engine.prediction import Predictor, symmetries
+from napari_noise2self.engine.windows import Place
 
 CPU = torch.device("cpu")
 
@@ -42,6 +43,61 @@ def test_tiles_leave_no_seam(output, ndim, shape, averaging):
         net, frame, partition, output, averaging=averaging, tile_pixels=32**2 * (1, 4)[ndim - 2]
     )
     np.testing.assert_allclose(tiled, whole, atol=2e-5)
+
+
+REPLACEMENTS = ["mean", "median", "neighbor", "uniform", "zero"]
+
+
+@st.composite
+def windows(draw):
+    """A frame, a part of it, and how to predict it."""
+    ndim = draw(st.sampled_from([2, 3]))
+    # Long enough for windows that touch neither end.
+    shape = draw(st.permutations([draw(st.integers(10, 20)), draw(st.integers(130, 200))]))
+    shape = [draw(st.integers(1, 4))] * (ndim - 2) + shape
+    box = []
+    for n in shape:
+        start = draw(st.integers(0, n - 1))
+        box.append(slice(start, min(start + draw(st.integers(1, 40)), n)))
+    wide = Grid(4, extent=3) if ndim == 2 else Grid((2, 4, 2), extent=(1, 3, 1))
+    partition = draw(st.sampled_from([Grid(2), wide, RandomPartition(3), Checkerboard()]))
+    options = {
+        "partition": partition,
+        "replacement": draw(st.sampled_from(REPLACEMENTS)),
+        "averaging": draw(st.sampled_from([1, 4])),
+        "tile_pixels": draw(st.sampled_from([32**2, 2**18])),
+    }
+    return ndim, shape, tuple(box), options, draw(st.integers(0, 2**16))
+
+
+@given(windows(), st.sampled_from(["single_pass", "j_invariant"]))
+@settings(deadline=None, max_examples=25)
+def test_a_window_is_predicted_as_the_whole_frame_is(case, output):
+    ndim, shape, box, options, seed = case
+    predictor = Predictor(network(1, ndim), device=CPU, **options)
+    frame = random_frame(1, *shape, seed=seed)
+    valid = np.random.default_rng(seed).random(frame.shape) > 0.1
+    place = Place.around(box, shape, predictor.reach(shape, masked=output == "j_invariant"))
+    read, inside = (slice(None), *place.read), (slice(None), *box)
+    more = [valid] if output == "j_invariant" else []
+    *_, whole = getattr(predictor, output)(frame, *more)
+    *_, part = getattr(predictor, output)(frame[read], *[v[read] for v in more], place=place)
+    np.testing.assert_allclose(part, whole[inside], atol=2e-5)
+
+
+@pytest.mark.parametrize("partition", [Grid(2), Grid(6, extent=5), RandomPartition(2)])
+def test_a_hole_wider_than_any_surrounding_is_the_same_in_a_window(partition):
+    frame, valid = random_frame(1, 20, 260), np.ones((1, 20, 260), bool)
+    valid[..., 3:-3] = False
+    predictor = Predictor(network(), partition, CPU)
+    box = (slice(0, 20), slice(150, 160))
+    place = Place.around(box, frame.shape[1:], predictor.reach(frame.shape[1:], masked=True))
+    assert place.read[1].start >= 64
+    assert place.read[1].stop < 256
+    read = (slice(None), *place.read)
+    *_, whole = predictor.j_invariant(frame, valid)
+    *_, part = predictor.j_invariant(frame[read], valid[read], place)
+    np.testing.assert_allclose(part, whole[:, :, 150:160], atol=2e-5)
 
 
 def test_the_dncnn_is_seamless_too():

@@ -344,7 +344,8 @@ def stream(
     if not todo:
         return True
     rule = HotRule.of(image, layout, control)
-    with _thread("read") as reader, _thread("write") as writer:
+    # What has been computed is kept whatever happens; what was not yet read is not needed then.
+    with _thread("read", drop=True) as reader, _thread("write", drop=False) as writer:
         ahead: Future[Slab] | None = None
         behind: tuple[Region, Future[None]] | None = None
         for number, region in enumerate(todo):
@@ -474,10 +475,13 @@ def _waiting(
 
 
 @contextmanager
-def _thread(name: str) -> Iterator[ThreadPoolExecutor]:
-    """A thread that has ended when the work is left, in whatever way."""
+def _thread(name: str, drop: bool) -> Iterator[ThreadPoolExecutor]:
+    """A thread that has ended when the work is left, in whatever way.
+
+    With `drop` it leaves what it has not begun.
+    """
     pool = ThreadPoolExecutor(1, f"noise2self-{name}")
     try:
         yield pool
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=True, cancel_futures=drop)
