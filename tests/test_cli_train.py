@@ -200,6 +200,16 @@ def test_a_large_stack_is_streamed_and_an_interruption_costs_no_training(large, 
     ]
 
 
+def test_an_unfinished_result_that_is_overwritten_is_gone(large, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_after(1, patch)
+        run("denoise", large, "out.tif", *SHORT)
+    assert large.with_name("out.tif.partial").is_dir()
+    monkeypatch.setattr(denoise_file, "_BYTES", 1)
+    assert run("denoise", large, "out.tif", *SHORT, "--overwrite").exit_code == 0
+    assert sorted(path.name for path in large.parent.iterdir()) == ["large.npy", "out.tif"]
+
+
 def test_a_disk_that_is_too_small_is_told_before_training(large, monkeypatch):
     from collections import namedtuple
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import shutil
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from napari_noise2self.engine.region import Region
 from napari_noise2self.stacks.file_image import DtypeChoice
 from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.suits import remember
+from napari_noise2self.stacks.targets import partial_of
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.model import Denoiser
@@ -129,6 +131,7 @@ def _in_memory(
     control: Control,
 ) -> Generator[Event | WritingEvent, None, Made | None]:
     from napari_noise2self.engine.pipeline import denoise_events
+    from napari_noise2self.stacks.unfinished import unfinished
     from napari_noise2self.stacks.writing import write
 
     events = denoise_events(
@@ -144,6 +147,9 @@ def _in_memory(
         return None
     remember(result.denoiser, [stack])
     written = write(target, result.image, stack, provenance=result.info, **settings)
+    if unfinished(target):
+        # It was to be overwritten, and nobody must go on with it now.
+        shutil.rmtree(partial_of(target), ignore_errors=True)
     return Made(result.denoiser, written, result.info)
 
 
