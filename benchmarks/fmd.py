@@ -23,21 +23,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 from common import RESULTS, data_folder, print_table, write_result
 from pairs import FMD, PAIRS, best_gaussian, metric, quality, read
 from scipy import ndimage
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
 import napari_noise2self as n2s
-from napari_noise2self.engine import networks, training
 from napari_noise2self.engine.config import TrainingConfig
-from napari_noise2self.engine.events import Control
-from napari_noise2self.engine.hardware import place
-from napari_noise2self.engine.layout import Layout
-from napari_noise2self.engine.prediction import Predictor
-from napari_noise2self.engine.preparation import Frame, prepare
-from napari_noise2self.engine.sampling import Sampler
 
 try:
     from bm3d import bm3d
@@ -74,36 +66,13 @@ def calibrated(
     return function(image, STRENGTHS[int(np.argmin(losses))])
 
 
-class Supervised(Sampler):
-    """Crops of an image as input, the same crops of another one as target."""
-
-    target: torch.Tensor
-
-    def batch(self, size, rng):
-        """Crops, their targets, and everything as a target."""
-        own, self.values = self.values, [torch.cat([self.values[0], self.target])]
-        _, both, targets = super().batch(size, rng)
-        self.values = own
-        image, target = both[:, :1], both[:, 1:]
-        return image, target, torch.ones_like(targets[:, :1])
-
-
-def against(image: np.ndarray, target: np.ndarray, length: float = 1) -> np.ndarray:
-    """The image denoised by a network that was trained with `target` as its goal."""
-    config = TrainingConfig()
-    layout = Layout.of(image.shape)
-    data = prepare([(image, layout)])
-    device = torch.device("cpu")
-    sampler = Supervised(data, n2s.Grid(2), config, device)
-    sampler.target = torch.from_numpy(data.normalisation.apply(target[None]))
-    network = place(networks.build(config, 1, 2, config.seed), device, 2)
-    plan = training.plan(config, data.pixels, sampler, device)
-    plan = training.Plan(round(plan.steps * length), plan.targets, plan.pixels)
-    for _ in training.train(network, sampler, plan, config, data.normalisation.scale, Control()):
-        pass
-    frame = Frame.of(image, layout, data.normalisation, 0)
-    *_, result = Predictor(network, n2s.Grid(2), device, averaging=8).single_pass(frame.values)
-    return frame.restore(result)[0]
+def against(
+    image: np.ndarray, target: np.ndarray, objective: str, epochs: float | None = None
+) -> tuple[np.ndarray, float]:
+    """The image denoised by a network that was trained with `target` as its goal, and how long."""
+    config = TrainingConfig(objective=objective, epochs=epochs)
+    denoiser = n2s.Denoiser(config).fit(image, target=target)
+    return denoiser.predict(image), denoiser.summary["epochs"]
 
 
 def at_brightness_of(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -169,10 +138,11 @@ def others(name: str, folder: Path) -> dict[str, float]:
     if name in FMD:
         second = folder / name.replace("raw1", "raw2")
         if second.exists():
-            row["n2n"] = quality(name, truth, against(image, read(second).astype(float)))
+            row["n2n"] = quality(name, truth, against(image, read(second), "n2n")[0])
         goal = at_brightness_of(image, truth)
-        row["n2t"] = quality(name, truth, against(image, goal))
-        row["n2t_long"] = quality(name, truth, against(image, goal, LONG))
+        denoised, epochs = against(image, goal, "n2t")
+        row["n2t"] = quality(name, truth, denoised)
+        row["n2t_long"] = quality(name, truth, against(image, goal, "n2t", LONG * epochs)[0])
     return row
 
 
