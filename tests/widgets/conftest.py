@@ -22,7 +22,6 @@ from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_noise2self.engine import pipeline
 from napari_noise2self.engine.events import PredictionEvent, TrainingEvent
-from napari_noise2self.engine.layout import Layout
 from napari_noise2self.widgets.denoise import DenoiseWidget
 from napari_noise2self.widgets.session import Session, State
 
@@ -159,10 +158,18 @@ def training(step: int, frame: int | None = None, score: float | None = None) ->
 
 
 def train_until_told(
-    engine: Engine, image: Any, *, axes: str, config: Any, control: Any, out: Any, target: Any
+    engine: Engine,
+    image: Any,
+    *,
+    axes: str,
+    config: Any,
+    control: Any,
+    out: Any,
+    target: Any,
+    region: Any,
 ) -> Generator[Any, None, Any]:
     """Train until stopped or told to go on, then predict frame by frame."""
-    layout = Layout.of(image.shape, axes, config.volume)
+    layout = config.layout(image.shape, axes)
     step = 0
     while not control.stopped and not engine.go.is_set():
         step = min(step + 1, 10)

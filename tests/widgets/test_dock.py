@@ -56,7 +56,7 @@ def test_the_layer_box_follows_the_layer_list(viewer):
     assert session_of(dock).settings.layer is viewer.layers["second"]
 
 
-def test_z_is_offered_only_where_there_is_one(viewer):
+def test_depth_is_offered_only_where_there_is_one(viewer):
     viewer.add_image(noisy(), name="flat")
     dock = open_dock(viewer)
     assert not dock.settings.volume.isEnabled()
@@ -65,7 +65,8 @@ def test_z_is_offered_only_where_there_is_one(viewer):
     assert dock.settings.volume.isEnabled()
     viewer.add_image(noisy((4, 64, 64)), name="movie", axis_labels=("t", "y", "x"))
     dock.settings.layer.setCurrentIndex(2)
-    assert not dock.settings.volume.isEnabled()
+    assert dock.settings.volume.isEnabled()
+    assert dock.settings.volume.accessibleName() == "Denoise T"
 
 
 def test_axes_are_corrected_in_one_place_for_all_docks(viewer, qtbot, notifications):
@@ -78,7 +79,7 @@ def test_axes_are_corrected_in_one_place_for_all_docks(viewer, qtbot, notificati
     qtbot.keyClicks(line, "tyx")
     qtbot.keyClick(line, Qt.Key.Key_Return)
     assert (line.text(), line.note.text()) == ("TYX", "told by you")
-    assert not dock.settings.volume.isEnabled()
+    assert dock.settings.volume.accessibleName() == "Denoise T"
     assert Source.of(viewer.layers["movie"]).axes == "TYX"
     line.selectAll()
     qtbot.keyClicks(line, "tyxx")

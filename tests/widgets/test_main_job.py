@@ -81,7 +81,7 @@ def test_kinds_of_images(viewer, click, wait_for, data, settings):
     viewer.add_image(data, name="cells", **settings)
     dock = open_dock(viewer)
     dock.settings.controls["epochs"].setValue(2)
-    dock.settings.volume.setCurrentIndex(int(volume))
+    dock.settings.volume.setCurrentIndex(2 * int(volume))
     click(dock, "train")
     wait_for(dock, State.DONE, State.FAILED)
     result = viewer.layers["cells denoised"]

@@ -80,13 +80,20 @@ def test_no_layer_is_an_error():
 
 
 def test_settings_make_a_config():
-    assert Settings().config(has_z=True).partition is None
-    assert Settings(width=6).config(has_z=False).partition.width == 6
-    assert Settings(extent=7).config(has_z=False).partition.width == 10
-    assert not Settings(volume=True).config(has_z=False).volume
-    assert Settings(volume=True).config(has_z=True).volume
+    assert Settings().config("ZYX").partition is None
+    assert Settings(width=6).config("YX").partition.width == 6
+    assert Settings(extent=7).config("YX").partition.width == 10
+    assert not Settings(volume=True).config("YX").volume
+    assert Settings(volume=True).config("ZYX").volume
+    movie = Settings(volume=True).config("TCYX")
+    assert (movie.volume, movie.depth_axis, movie.channel_use) == (True, "T", "together")
+    seen = Settings(context=1, channel_use="apart")
+    assert (seen.config("ZCYX").context, seen.config("ZCYX").channel_use) == (1, "apart")
+    assert seen.config("TYX").depth_axis == "T"
+    assert (seen.config("YX").context, seen.config("YXS").channel_use) == (0, "together")
+    assert Settings(volume=True, context=1).config("ZYX").context == 0
     with pytest.raises(InputError, match="at least 8"):
-        Settings(width=4, extent=7).config(has_z=False)
+        Settings(width=4, extent=7).config("YX")
 
 
 def test_a_long_curve_is_thinned_out():

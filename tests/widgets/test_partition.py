@@ -199,7 +199,7 @@ def test_both_docks_show_and_edit_the_same_settings(viewer, preview, checked):
 def test_the_kind_of_partition_reaches_the_engine():
     assert Settings(partition="checkerboard", extent=3).chosen_partition() == Checkerboard()
     random = Settings(partition="random", subsets=30, extent=(1, 3), seed=2)
-    assert random.config(has_z=False).partition == RandomPartition(30, (1, 3), 2)
+    assert random.config("YX").partition == RandomPartition(30, (1, 3), 2)
     assert Settings(extent=(1, 3)).chosen_partition() == Grid((4, 6), (1, 3))
     settings = Settings(partition="random")
     settings.take(Grid((2, 5), (1, 3)))

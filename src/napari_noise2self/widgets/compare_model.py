@@ -309,6 +309,8 @@ class Comparer:
         chosen.take(partition)
         for name in ("network", "epochs", "output", "volume", "seed"):
             setattr(chosen, name, settings[name])
+        # What was compared is a network that sees all channels, and no neighbours.
+        chosen.context, chosen.channel_use = 0, "together"
         self.controller.train()
         self.changed.emit()
 

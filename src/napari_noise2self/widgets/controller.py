@@ -33,6 +33,7 @@ from napari_noise2self.widgets.layers import (
     possible_targets,
     room_note,
 )
+from napari_noise2self.widgets.learning_region import region_to_learn
 from napari_noise2self.widgets.preferences import preferences
 from napari_noise2self.widgets.result_layer import ResultLayer
 from napari_noise2self.widgets.session import Outcome, Progress, Session, State
@@ -134,7 +135,7 @@ class Controller:
         settings = session.settings
         try:
             source = Source.of(settings.layer)
-            config = settings.config(has_z="Z" in source.axes)
+            config = settings.config(source.axes)
             layout = config.layout(source.data.shape, source.axes)
             stack = source.stack()
             destination = None
@@ -143,6 +144,7 @@ class Controller:
             else:
                 source.check_memory()
             target = None if settings.target is None else Source.of(settings.target.layer)
+            region = region_to_learn(settings.region, viewer, source, layout)
         except Exception as error:  # whatever it is, the button must not stay dead
             self._on_failed(error)
             return
@@ -151,7 +153,7 @@ class Controller:
         self._prediction_began = False
         self._taught_by = target.name if target is not None else None
         learned_from = target.data if target is not None else None
-        self._job = Job(Request(stack, config, learned_from, destination), Control())
+        self._job = Job(Request(stack, config, learned_from, destination, region), Control())
         self._job.reported.connect(self._on_event)
         self._job.finished.connect(self._on_finished)
         self._job.failed.connect(self._on_failed)

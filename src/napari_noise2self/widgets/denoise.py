@@ -205,6 +205,7 @@ class DenoiseWidget(QWidget):
 
     def _show_axes(self, _: Any = None) -> None:
         self.settings.axes.show_axes(self.session.axes, self.session.axes_note)
+        self.settings.show_possible(self.session.axes)
 
     def _show_room(self, _: Any = None) -> None:
         self.room.setText(self.session.room)
@@ -213,7 +214,7 @@ class DenoiseWidget(QWidget):
     def _show_state(self, _: Any = None) -> None:
         session = self.session
         state = session.state
-        self.settings.show_running(state.running, session.has_z)
+        self.settings.show_running(state.running)
         if state is State.STOPPING:
             text, tip = "Stopping…", "What was learned so far is kept"
         elif state is State.PREDICTING:

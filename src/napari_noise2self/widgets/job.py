@@ -74,12 +74,15 @@ class Request:
         What to learn from, of the shape of the stack.
     destination : Destination, optional
         None where the result goes into memory.
+    region : dict of str to slice, optional
+        What is learned from; None is all.
     """
 
     stack: Stack
     config: TrainingConfig
     target: Any = None
     destination: Destination | None = None
+    region: dict[str, slice] | None = None
 
 
 class _Reins:
@@ -136,6 +139,7 @@ def _guarded(
             axes=request.stack.axes,
             config=request.config,
             target=request.target,
+            region=request.region,
             control=reins.control,
             out=canvas.out,
         )
@@ -176,6 +180,7 @@ def _into_file(
         to.path,
         config,
         goal=request.target,
+        region=request.region,
         out=growing.slate,
         control=control,
         overwrite=to.overwrite,

@@ -90,7 +90,13 @@ class Settings:
     network, device, output, seed
         As in `TrainingConfig`.
     volume : bool
-        Denoise Z together where the layer has one.
+        Denoise Z together where the layer has one, or T where it has no Z.
+    context : int
+        Neighbouring slices that are seen on either side, unless it is a volume.
+    channel_use : "together", "shared" or "apart"
+        As in `TrainingConfig`, where the layer has channels.
+    region : "all", "view" or "frame"
+        What of the layer is learned from.
     extent : int or tuple of int
         Odd full width of the block hidden around each target; a checkerboard takes none.
     preview : bool
@@ -109,23 +115,28 @@ class Settings:
     device: str = "auto"
     output: str = "auto"
     volume: bool = False
+    context: int = 0
+    channel_use: str = "together"
+    region: str = "all"
     extent: PerAxis = 1
     seed: int = 0
     preview: bool = True
 
-    def config(self, *, has_z: bool) -> TrainingConfig:
+    def config(self, axes: str) -> TrainingConfig:
         """The settings as the engine takes them.
 
         Parameters
         ----------
-        has_z : bool
-            Whether the image has a Z axis; without one, `volume` has no meaning.
+        axes : str
+            Those of the image; what needs an axis that is not there has no meaning.
 
         Raises
         ------
         InputError
             If they contradict each other.
         """
+        depth = depth_of(axes)
+        volume = self.volume and bool(depth)
         return TrainingConfig(
             partition=self.chosen_partition(),
             network=self.network,
@@ -133,7 +144,10 @@ class Settings:
             output=self.output,
             device=self.device,
             seed=self.seed,
-            volume=self.volume and has_z,
+            volume=volume,
+            context=self.context if depth and not volume else 0,
+            depth_axis="T" if depth == "T" and (volume or self.context) else None,
+            channel_use=self.channel_use if "C" in axes else "together",
             objective="n2s" if self.target is None else self.target.objective,
         )
 
@@ -157,6 +171,11 @@ class Settings:
         """Choose a grid, such as the one that a noise report suggests."""
         self.partition = "grid"
         self.width, self.extent = grid.width, grid.extent
+
+
+def depth_of(axes: str) -> str:
+    """What is depth in an image: Z, or T where there is none, or nothing."""
+    return next((letter for letter in "ZT" if letter in axes), "")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSignalBlocker
-from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_noise2self.engine.config import NETWORK_TITLES
@@ -22,8 +22,9 @@ from napari_noise2self.widgets.controls import (
     new_form,
 )
 from napari_noise2self.widgets.layers import possible_targets
+from napari_noise2self.widgets.learning_region import REGIONS
 from napari_noise2self.widgets.preferences import possible_devices
-from napari_noise2self.widgets.session import Target
+from napari_noise2self.widgets.session import Target, depth_of
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -64,8 +65,19 @@ TIPS = {
     ),
     "axes": AXES_TIP,
     "volume": (
-        "A stack is denoised slice by slice. As a volume, each slice also learns from the slices "
-        "above and below; that takes longer and pays where they show the same structures."
+        "A stack is denoised slice by slice. With neighbours, the slices above and below are seen "
+        "beside each slice: the noise of all of them has to be independent. As a volume, all is "
+        "learned in three dimensions; that takes longest. Both pay where slices show the same "
+        "structures. Of a movie without Z, frames are the slices."
+    ),
+    "channel_use": (
+        "Together, one network sees all channels, and what one shows helps the others; but it can "
+        "bleed into them. Shared is one network that sees each channel by itself, apart a network "
+        "for each: take one of these where channels are compared with each other."
+    ),
+    "region": (
+        "What is learned from; all of the layer is denoised. A part is quicker where the layer is "
+        "large, and leaves out what is unlike the rest. It should show all that there is."
     ),
     "extent": (
         "Width of the block of pixels hidden around each predicted one, for noise that comes in "
@@ -96,6 +108,13 @@ _ITSELF = ("itself", None)
 PARTITIONS = [("grid", "grid"), ("random", "random"), ("checkerboard", "checkerboard")]
 # Whether Z is denoised together.
 DEPTHS = [("slice by slice", False), ("as a volume", True)]
+# The same with what is between: whether Z is denoised together, and how many neighbours are seen.
+DEPTHS_AND_CONTEXT = [
+    ("slice by slice", (False, 0)),
+    ("with neighbours", (False, 1)),
+    ("as a volume", (True, 0)),
+]
+CHANNEL_USES = [("together", "together"), ("one network for all", "shared"), ("apart", "apart")]
 
 
 def grid_box() -> PerAxisNumber:
@@ -124,7 +143,9 @@ class SettingsView(SettingsForm):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(TIPS, parent)
-        self._running = self._has_z = False
+        self._running = False
+        self._letters = ""
+        self._depth = (False, 0)
         self._kind = "grid"
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
@@ -167,8 +188,16 @@ class SettingsView(SettingsForm):
         self.add_choice(folded, "output", "&Output", Choice(outputs))
         self.axes = LineOfAxes()
         self.add_axes(folded, self.axes)
-        self.volume = Choice(DEPTHS)
-        self.add_choice(folded, "volume", "Denoise &Z", self.volume)
+        self.volume = Choice(DEPTHS_AND_CONTEXT)
+        self.volume.currentIndexChanged.connect(self._choose_depth)
+        self._row(folded, "volume", "Denoise &Z", self.volume, self._show_volume)
+        self.controls["context"] = self.volume
+        self._setters["context"] = self._show_context
+        self._volume_label = folded.labelForField(self.volume)
+        self.channels = Choice(CHANNEL_USES)
+        self.add_choice(folded, "channel_use", "&Channels", self.channels)
+        self._channels_label = folded.labelForField(self.channels)
+        self.add_choice(folded, "region", "&Learn on", Choice(REGIONS))
         kind = Choice(PARTITIONS)
         self.add_choice(folded, "partition", "Part&ition", kind)
         self._setters["partition"] = self._show_kind
@@ -189,13 +218,26 @@ class SettingsView(SettingsForm):
         for name in ("cuda", "mps", "cpu"):
             self.device.offer(name, name in devices, devices.get(name, "PyTorch finds none here"))
 
-    def show_running(self, running: bool, has_z: bool) -> None:
+    def show_possible(self, axes: str) -> None:
+        """Offer what a layer with these axes can be asked for."""
+        self._letters = axes
+        depth = depth_of(axes)
+        if isinstance(self._volume_label, QLabel):
+            self._volume_label.setText("Denoise T" if depth == "T" else "Denoise &Z")
+        self.volume.setAccessibleName(f"Denoise {depth or 'Z'}")
+        for part in (self._channels_label, self.channels):
+            if part is not None:
+                part.setVisible("C" in axes)
+        self.show_running(self._running)
+
+    def show_running(self, running: bool) -> None:
         """Enable what can be changed now."""
-        self._running, self._has_z = running, has_z
+        self._running = running
         useless = useless_for(self._kind)
         for name, control in self.controls.items():
             control.setEnabled(name == "preview" or (not running and name not in useless))
-        self.volume.setEnabled(has_z and not running)
+        self.volume.setEnabled(bool(depth_of(self._letters)) and not running)
+        self.channels.setEnabled("C" in self._letters and not running)
         self.target.setEnabled(self.target.count() > 1 and not running)
 
     def show_layers(self, layers: Iterable[Image], chosen: Image | None) -> None:
@@ -228,12 +270,29 @@ class SettingsView(SettingsForm):
             if part is not None:
                 part.setVisible(bool(others))
 
+    def _choose_depth(self, index: int) -> None:
+        self._depth = self.volume.itemData(index)
+        for name, value in zip(("volume", "context"), self._depth, strict=True):
+            self.edited.emit(name, value)
+
+    def _show_volume(self, volume: bool) -> None:
+        self._show_depth((volume, self._depth[1]))
+
+    def _show_context(self, context: int) -> None:
+        self._show_depth((self._depth[0], context))
+
+    def _show_depth(self, depth: tuple[bool, int]) -> None:
+        self._depth = depth
+        volume, context = depth
+        # A volume shows all neighbours, and how many of them is asked for elsewhere.
+        self.volume.set_value((True, 0) if volume else (False, min(context, 1)))
+
     def _show_kind(self, kind: str) -> None:
         box = self.controls["partition"]
         assert isinstance(box, Choice)
         box.set_value(kind)
         self._kind = kind
-        self.show_running(self._running, self._has_z)
+        self.show_running(self._running)
 
 
 def useless_for(kind: str) -> set[str]:
