@@ -42,7 +42,7 @@ PADDING = 16
 # Pixels of a tile without its margin.  On a CPU the features of more would no longer lie
 # together in its caches; in a volume the margins of fewer would cost more than that.
 TILE_PIXELS = 2**20
-TILE_PIXELS_ON_CPU = {2: 2**18, 3: 3 * 2**19}
+TILE_PIXELS_ON_CPU = {2: 2**18, 3: 2**21}
 MIN_TILE = 64
 # Pixels, counted per channel, that are prepared for the network at once.
 WINDOW_PIXELS = 2**22
