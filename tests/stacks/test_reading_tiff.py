@@ -10,6 +10,8 @@ import tifffile
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.stacks.reading import read
+from napari_noise2self.stacks.stack import Stack
+from napari_noise2self.stacks.writing import write
 
 RNG = np.random.default_rng(0)
 PLANES = RNG.integers(0, 4000, (3, 2, 70, 90)).astype("uint16")
@@ -166,6 +168,8 @@ def test_colours_of_imagej(tmp_path):
         metadata={"axes": "CYX", "LUTs": tables, "mode": "composite"},
     )
     assert read(tmp_path / "a.tif").channel_colors == ("#00ff00", "#ff00ff")
+    one = Stack(PLANES[0][0], "YX", channel_colors=("#00ffff",))
+    assert read(write(tmp_path / "b.tif", one.data, one).path).channel_colors == ("#00ffff",)
 
 
 def test_ome_metadata_that_do_not_fit_the_pages_are_told(tmp_path):

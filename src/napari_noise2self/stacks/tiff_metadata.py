@@ -155,7 +155,10 @@ def _of_imagej(tiff: Any) -> Calibration:
         label == names[plane % channels] for plane, label in enumerate(labels)
     )
     # A look-up table goes from black to the colour of its channel.
-    tables = [table for table in metadata.get("LUTs") or [] if table.shape == (3, 256)]
+    tables = metadata.get("LUTs", [])
+    if not isinstance(tables, list):
+        tables = [tables]  # of one channel
+    tables = [table for table in tables if table.shape == (3, 256)]
     return Calibration(
         sizes,
         names if repeats and channels > 1 else (),
