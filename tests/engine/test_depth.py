@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from napari_noise2self import Checkerboard, Denoiser, Grid, Noise2SelfError, TrainingConfig
 from napari_noise2self.engine import networks
+from napari_noise2self.engine.comparison import compare_events
 from napari_noise2self.engine.events import Notice
 from napari_noise2self.engine.noise import estimate_noise
 from napari_noise2self.engine.torchscript import compiled
@@ -198,3 +199,12 @@ def test_the_program_of_a_model_with_neighbours_is_the_model(seen):
     inner = tuple(slice(h, n - h) for n, h in zip(shape, program.halo, strict=True))
     found = program(values)[0, 0]
     np.testing.assert_allclose(found[inner], expected[0][inner], atol=1e-4)
+
+
+def test_a_model_with_neighbours_is_compared_where_depth_is_hidden_too(stack, seen):
+    for volume, failed in ((True, False), (False, True)):
+        events = compare_events(stack, ["gaussian", seen], axes="ZYX", volume=volume, device="cpu")
+        _, comparison = listen_to(events)
+        (row,) = [row for row in comparison.rows if row["denoiser"] == "A trained model"]
+        assert bool(row["failure"]) is failed
+        assert failed or row["score"] > 0

@@ -483,11 +483,22 @@ class _Judge:
         began = time.monotonic()
         try:
             denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model, device=device)
+            self._check_depth(denoiser)
         except Noise2SelfError as error:
             return _failed(title, error)
         settings = {"model": title if isinstance(model, Denoiser) else str(model)}
         words = f"{denoiser.config.network}, {denoiser.resolved_output()}"
         return self._of_denoiser(title, words, settings, denoiser, began)
+
+    def _check_depth(self, denoiser: Denoiser) -> None:
+        """Pixels that are hidden in slices are others than those of a volume."""
+        together = denoiser.config.layout(self.image.shape, self.layout.axes).spatial_axes
+        if together != self.layout.spatial_axes:
+            as_what = "as a volume" if len(together) == 3 else "slice by slice"
+            raise InputError(
+                f"The model sees {together} together, and it is compared on pixels that are hidden "
+                f"along {self.layout.spatial_axes}: compare {as_what}."
+            )
 
     def _of_denoiser(
         self, title: str, words: str, settings: dict[str, Any], denoiser: Denoiser, began: float
