@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Sequence
+import re
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,6 +14,7 @@ import typer
 
 from napari_noise2self.cli.console import err, errors, fail, run, say, time_spent
 from napari_noise2self.cli.options import (
+    CONDUCT,
     RESULT,
     Axes,
     Device,
@@ -37,6 +41,12 @@ _COLOURS = {
     "not begun": "default",
 }
 _WAY_OUT = "Name another file, or use --overwrite or --resume."
+
+
+def _scheduler(text: str | None) -> str | None:
+    if text is not None and text.startswith("local") and not re.fullmatch(r"local:[1-9]\d*", text):
+        raise typer.BadParameter(f"{text!r} names no number of processes: write it as local:4.")
+    return text
 
 
 def apply(
@@ -77,6 +87,17 @@ def apply(
     axes: Axes = None,
     series: Series = False,
     device: Device = "auto",
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Share the work on each image between the workers of a dask cluster: the address "
+            "of its scheduler (tcp://host:8786), its scheduler file (.json), or local:N for N "
+            "processes here.",
+            rich_help_panel=CONDUCT,
+            callback=_scheduler,
+        ),
+    ] = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -101,18 +122,21 @@ def apply(
             say(strangers_in_words(found.strangers), quiet)
         for result in planned.results:
             say(f"{result} is left out: it is the name of another image's result.", quiet)
-        outcomes, interrupted = _apply_all(
-            model,
-            planned.jobs,
-            device,
-            quiet,
-            axes=axes,
-            output=output,
-            dtype=dtype,
-            overwrite=overwrite,
-            resume=resume,
-            ome_zarr_version=ome_zarr_version,
-        )
+        with _workers(scheduler, device, quiet) as export:
+            outcomes, interrupted = _apply_all(
+                model,
+                planned.jobs,
+                # It is the workers that may have another device.
+                device if scheduler is None else "cpu",
+                quiet,
+                export=export,
+                axes=axes,
+                output=output,
+                dtype=dtype,
+                overwrite=overwrite,
+                resume=resume,
+                ome_zarr_version=ome_zarr_version,
+            )
         rows = [_row(job, outcomes.get(job)) for job in planned.jobs]
         # Where one file was asked for, an older one is not an answer.
         refused = planned.folder is None and rows[0]["state"] == "skipped" and not resume
@@ -128,6 +152,22 @@ def apply(
             raise typer.Exit(130)
         if any(row["state"] == "failed" for row in rows):
             raise typer.Exit(1)
+
+
+@contextmanager
+def _workers(
+    scheduler: str | None, device: Literal["auto", "cuda", "mps", "cpu"], quiet: bool
+) -> Iterator[Export | None]:
+    """What exports an image by the workers of a cluster; None if there is none."""
+    if scheduler is None:
+        yield None
+        return
+    from napari_noise2self.stacks.distributed import connect
+    from napari_noise2self.stacks.export import export_events
+
+    with connect(scheduler, device=device) as cluster:
+        say(cluster.words, quiet)
+        yield partial(export_events, predict=cluster.predict_events)
 
 
 def _apply_all(
