@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-import weakref
 from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPushButton
 
 from napari_noise2self.widgets.compare_model import Comparer, Stage
 from napari_noise2self.widgets.compare_results import CurvesView, ResultsView
 from napari_noise2self.widgets.compare_view import CandidatesView, CompareForm
 from napari_noise2self.widgets.controller import controller_of
-from napari_noise2self.widgets.controls import VerticalScrollArea, selectable
+from napari_noise2self.widgets.controls import selectable
+from napari_noise2self.widgets.dock import Dock
 from napari_noise2self.widgets.layers import images_in
 from napari_noise2self.widgets.progress_view import WorkView, describe
 from napari_noise2self.widgets.session import State
@@ -24,13 +22,8 @@ from napari_noise2self.widgets.theme import Colours
 if TYPE_CHECKING:
     import napari
 
-    from napari_noise2self.widgets.session import Session
 
-# What lives as long as the dock is docked: at most one comparer, and its connections.
-_Links = list[tuple[Any, Callable[..., None]]]
-
-
-class CompareWidget(QWidget):
+class CompareWidget(Dock):
     """Rank denoisers on a layer, look at their results, and take one for the whole layer.
 
     The chosen layer is that of the other docks of the same viewer.
@@ -41,14 +34,7 @@ class CompareWidget(QWidget):
     """
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
-        super().__init__()
-        viewer: napari.Viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self._viewer = weakref.ref(viewer)
-        self.session: Session = controller_of(viewer).session
-        self._comparers: list[Comparer] = []
-        self._links: _Links = []
-        # The widget may die with its window, without a word to Python code.
-        self.destroyed.connect(partial(_close, self._comparers, self._links))
+        super().__init__(napari_viewer)
         self.form = CompareForm()
         self.form.edited.connect(self._edit)
         self.candidates = CandidatesView()
@@ -64,64 +50,41 @@ class CompareWidget(QWidget):
         self.results.tile_requested.connect(self._ask("tile"))
         self.results.whole_requested.connect(self._ask("denoise_whole"))
         self.curves = CurvesView()
-        self._lay_out()
-        self._attach()
+        parts = (self.form, self.candidates, self.compare, self.work, self.message)
+        self.lay_out(*parts, self.results, self.curves)
+        self.attach()
 
     @property
     def comparer(self) -> Comparer | None:
         """What is known; None once the dock is closed."""
-        return self._comparers[0] if self._comparers else None
+        return cast("Comparer", self._models[0]) if self._models else None
 
     # -- construction --------------------------------------------------------
 
-    def _lay_out(self) -> None:
-        content = QWidget()
-        inner = QVBoxLayout(content)
-        inner.setContentsMargins(6, 6, 6, 6)
-        parts = (self.form, self.candidates, self.compare, self.work, self.message)
-        for part in (*parts, self.results, self.curves):
-            inner.addWidget(part)
-        inner.addStretch(1)
-        area = VerticalScrollArea()
-        area.setWidget(content)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+    def opened(self, viewer: napari.Viewer) -> Comparer:
+        """What is known from now on."""
+        return Comparer(viewer, controller_of(viewer))
 
-    def _link(self, signal: Any, slot: Callable[..., None]) -> None:
-        signal.connect(slot)
-        self._links.append((signal, slot))
-
-    def _attach(self) -> None:
-        viewer = self._viewer()
-        if self._comparers or viewer is None:
-            return
-        comparer = Comparer(viewer, controller_of(viewer))
-        self._comparers.append(comparer)
-        for name in ("inserted", "removed", "reordered", "renamed"):
-            self._link(getattr(viewer.layers.events, name), self._show_layers)
-        self._link(self.session.settings.events.layer, self._show_layers)
+    def connected(self, viewer: napari.Viewer) -> None:
+        """Listen to the layers, the session and the comparer."""
+        comparer = self.comparer
+        assert comparer is not None
+        self.link_layers(viewer, self._show_layers)
+        self.link(self.session.settings.events.layer, self._show_layers)
         for name in ("state", "message"):
-            self._link(getattr(self.session.events, name), self._show)
-        self._link(self.session.events.progress, self._show_progress)
-        self._link(viewer.events.theme, self._show_colours)
-        self._link(comparer.changed, self._show)
-        self._link(comparer.progressed, self._show_progress)
+            self.link(getattr(self.session.events, name), self._show)
+        self.link(self.session.events.progress, self._show_progress)
+        self.link(viewer.events.theme, self._show_colours)
+        self.link(comparer.changed, self._show)
+        self.link(comparer.progressed, self._show_progress)
         self._show_layers()
         self._show_colours()
 
-    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802
-        """Notice when napari takes the widget out of its dock, or docks it again."""
-        super().changeEvent(event)
-        if event is not None and event.type() == QEvent.Type.ParentChange:
-            if self.parentWidget() is None:
-                _close(self._comparers, self._links)
-                # Hold no layer and no result any longer.
-                self.form.show_layers([], None)
-                self.form.show_truths([], None)
-                self.results.table.show_ranking(None, None)
-            else:
-                self._attach()
+    def emptied(self) -> None:
+        """Hold no layer and no result any longer."""
+        self.form.show_layers([], None)
+        self.form.show_truths([], None)
+        self.results.table.show_ranking(None, None)
 
     # -- what the user does --------------------------------------------------
 
@@ -205,15 +168,3 @@ class CompareWidget(QWidget):
         viewer = self._viewer()
         if viewer is not None:
             self.curves.show_colours(Colours.of(viewer))
-
-
-def _close(comparers: list[Comparer], links: _Links, _: object = None) -> None:
-    """Let go of everything the dock listens to, also after Qt has deleted it."""
-    for signal, slot in links:
-        try:
-            signal.disconnect(slot)
-        except (ValueError, RuntimeError, KeyError):  # pragma: no cover - gone already
-            continue
-    links.clear()
-    while comparers:
-        comparers.pop().close()

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import weakref
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton
 
 from napari_noise2self.widgets.controller import Controller, controller_of
-from napari_noise2self.widgets.controls import VerticalScrollArea
+from napari_noise2self.widgets.dock import Dock
 from napari_noise2self.widgets.layers import images_in
 from napari_noise2self.widgets.progress_view import OutcomeView, ProgressView
-from napari_noise2self.widgets.session import Session, State
+from napari_noise2self.widgets.session import State
 from napari_noise2self.widgets.settings_view import SettingsView
 from napari_noise2self.widgets.target_dialog import (
     ask_for_model_file,
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
 _numbers = itertools.count()
 
 
-class DenoiseWidget(QWidget):
+class DenoiseWidget(Dock):
     """Denoise a layer of the viewer without a clean image.
 
     All docks of one viewer show the same session.  When the last one is
@@ -44,15 +41,7 @@ class DenoiseWidget(QWidget):
     """
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
-        super().__init__()
-        viewer: napari.Viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self._viewer = weakref.ref(viewer)
-        self._controller = controller_of(viewer)
-        self._number = next(_numbers)
-        self._links: list[tuple[Any, Callable[..., None]]] = []
-        # The widget may die with its window, without a word to Python code.
-        self.destroyed.connect(partial(_close, self._controller, self._number, self._links))
-
+        super().__init__(napari_viewer)
         self.settings = SettingsView()
         self.settings.edited.connect(self._edit)
         self.room = QLabel()
@@ -68,62 +57,36 @@ class DenoiseWidget(QWidget):
         self.pause_button = QPushButton()
         self.pause_button.setObjectName("pause")
         self.pause_button.clicked.connect(self._pause_or_resume)
-        self._lay_out()
-        self._attach()
-
-    @property
-    def session(self) -> Session:
-        """The session that this dock shows."""
-        return self._controller.session
-
-    # -- construction --------------------------------------------------------
-
-    def _lay_out(self) -> None:
         buttons = QHBoxLayout()
         buttons.addWidget(self.train_button, 2)
         buttons.addWidget(self.pause_button, 1)
-        content = QWidget()
-        inner = QVBoxLayout(content)
-        inner.setContentsMargins(6, 6, 6, 6)
-        inner.addWidget(self.settings)
-        inner.addWidget(self.room)
-        inner.addLayout(buttons)
-        inner.addWidget(self.progress)
-        inner.addWidget(self.outcome)
-        inner.addStretch(1)
-        area = VerticalScrollArea()
-        area.setWidget(content)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+        self.lay_out(self.settings, self.room, buttons, self.progress, self.outcome)
+        self.attach()
 
-    def _link(self, signal: Any, slot: Callable[..., None]) -> None:
-        signal.connect(slot)
-        self._links.append((signal, slot))
+    # -- construction --------------------------------------------------------
 
-    def _attach(self) -> None:
-        viewer = self._viewer()
-        if self._links or viewer is None:
-            return
-        self._controller.attach(self._number)
+    def opened(self, viewer: napari.Viewer) -> _Attachment:
+        """Take part in what the controller of the viewer does."""
+        self._controller = controller_of(viewer)
+        return _Attachment(self._controller)
+
+    def connected(self, viewer: napari.Viewer) -> None:
+        """Listen to the layers and the session."""
         session = self.session
-        for signal in viewer.layers.events.inserted, viewer.layers.events.removed:
-            self._link(signal, self._show_layers)
-        self._link(viewer.layers.events.reordered, self._show_layers)
-        self._link(viewer.layers.events.renamed, self._show_layers)
-        self._link(viewer.events.theme, self._show_theme)
+        self.link_layers(viewer, self._show_layers)
+        self.link(viewer.events.theme, self._show_theme)
         for name in self._settings():
-            self._link(getattr(session.settings.events, name), partial(self._show_setting, name))
-        self._link(session.events.state, self._show_state)
-        self._link(session.events.has_z, self._show_state)
-        self._link(session.events.axes, self._show_axes)
-        self._link(session.events.room, self._show_room)
-        self._link(session.events.axes_note, self._show_axes)
-        self._link(session.events.message, self._show_state)
-        self._link(session.events.outcome, self._show_state)
-        self._link(session.events.progress, self._show_progress)
-        self._link(session.events.points, self._show_curves)
-        self._link(session.events.devices, self.settings.show_devices)
+            self.link(getattr(session.settings.events, name), partial(self._show_setting, name))
+        self.link(session.events.state, self._show_state)
+        self.link(session.events.has_z, self._show_state)
+        self.link(session.events.axes, self._show_axes)
+        self.link(session.events.room, self._show_room)
+        self.link(session.events.axes_note, self._show_axes)
+        self.link(session.events.message, self._show_state)
+        self.link(session.events.outcome, self._show_state)
+        self.link(session.events.progress, self._show_progress)
+        self.link(session.events.points, self._show_curves)
+        self.link(session.events.devices, self.settings.show_devices)
         self._show_layers()
         for name in self._settings():
             self._show_setting(name)
@@ -135,15 +98,9 @@ class DenoiseWidget(QWidget):
         self._show_progress()
         self._show_curves()
 
-    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802
-        """Notice when napari takes the widget out of its dock, or docks it again."""
-        super().changeEvent(event)
-        if event is not None and event.type() == QEvent.Type.ParentChange:
-            if self.parentWidget() is None:
-                _close(self._controller, self._number, self._links)
-                self.settings.show_layers([], None)  # hold no layer any longer
-            else:
-                self._attach()
+    def emptied(self) -> None:
+        """Hold no layer any longer."""
+        self.settings.show_layers([], None)
 
     # -- what the user does --------------------------------------------------
 
@@ -247,17 +204,13 @@ class DenoiseWidget(QWidget):
             self.progress.show_colours(Colours.of(viewer))
 
 
-def _close(
-    controller: Controller,
-    number: int,
-    links: list[tuple[Any, Callable[..., None]]],
-    _: object = None,
-) -> None:
-    """Let go of everything a dock listens to, also after Qt has deleted it."""
-    for signal, slot in links:
-        try:
-            signal.disconnect(slot)
-        except (ValueError, RuntimeError, KeyError):  # pragma: no cover - gone already
-            continue
-    links.clear()
-    controller.detach(number)
+class _Attachment:
+    """One of the docks of a controller, which ends its work when the last one is closed."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self._number = next(_numbers)
+        controller.attach(self._number)
+
+    def close(self) -> None:
+        self._controller.detach(self._number)

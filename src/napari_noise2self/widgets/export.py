@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import math
-import weakref
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QPushButton
 
 from napari_noise2self.engine.errors import Noise2SelfError
 from napari_noise2self.widgets.controller import controller_of
-from napari_noise2self.widgets.controls import VerticalScrollArea, selectable
+from napari_noise2self.widgets.controls import selectable
+from napari_noise2self.widgets.dock import Dock
 from napari_noise2self.widgets.export_choices import FORMATS
 from napari_noise2self.widgets.export_model import Exporter, Stage
 from napari_noise2self.widgets.export_view import ExportForm, ModelView
@@ -32,13 +30,8 @@ if TYPE_CHECKING:
     import napari
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
-    from napari_noise2self.widgets.session import Session
 
-# What lives as long as the dock is docked: at most one exporter, and its connections.
-_Links = list[tuple[Any, Callable[..., None]]]
-
-
-class ExportWidget(QWidget):
+class ExportWidget(Dock):
     """Apply a model to the selected layers or to files, and write the results.
 
     Parameters
@@ -47,14 +40,7 @@ class ExportWidget(QWidget):
     """
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
-        super().__init__()
-        viewer: napari.Viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self._viewer = weakref.ref(viewer)
-        self.session: Session = controller_of(viewer).session
-        self._exporters: list[Exporter] = []
-        self._links: _Links = []
-        # The widget may die with its window, without a word to Python code.
-        self.destroyed.connect(partial(_close, self._exporters, self._links))
+        super().__init__(napari_viewer)
         self.setAcceptDrops(True)
         self.model = ModelView()
         self.model.chosen.connect(self._ask("choose"))
@@ -75,13 +61,16 @@ class ExportWidget(QWidget):
         self.message = selectable("message", "Message")
         self.open = self._button("Ope&n the result", "open", self._ask("open_written"))
         self.open.setToolTip("<qt>Add what was written as layers, as their files have them.</qt>")
-        self._lay_out()
-        self._attach()
+        buttons = QHBoxLayout()
+        for button in (self.apply, self.export, self.resume, self.stop):
+            buttons.addWidget(button)
+        self.lay_out(self.model, self.form, buttons, self.work, self.message, self.open)
+        self.attach()
 
     @property
     def exporter(self) -> Exporter | None:
         """What is known; None once the dock is closed."""
-        return self._exporters[0] if self._exporters else None
+        return cast("Exporter", self._models[0]) if self._models else None
 
     # -- construction --------------------------------------------------------
 
@@ -92,48 +81,21 @@ class ExportWidget(QWidget):
         button.clicked.connect(lambda: slot())
         return button
 
-    def _lay_out(self) -> None:
-        buttons = QHBoxLayout()
-        for button in (self.apply, self.export, self.resume, self.stop):
-            buttons.addWidget(button)
-        content = QWidget()
-        inner = QVBoxLayout(content)
-        inner.setContentsMargins(6, 6, 6, 6)
-        inner.addWidget(self.model)
-        inner.addWidget(self.form)
-        inner.addLayout(buttons)
-        for part in (self.work, self.message, self.open):
-            inner.addWidget(part)
-        inner.addStretch(1)
-        area = VerticalScrollArea()
-        area.setWidget(content)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+    def opened(self, viewer: napari.Viewer) -> Exporter:
+        """What is known from now on."""
+        return Exporter(viewer, controller_of(viewer))
 
-    def _link(self, signal: Any, slot: Callable[..., None]) -> None:
-        signal.connect(slot)
-        self._links.append((signal, slot))
-
-    def _attach(self) -> None:
-        viewer = self._viewer()
-        if self._exporters or viewer is None:
-            return
-        exporter = Exporter(viewer, controller_of(viewer))
-        self._exporters.append(exporter)
-        self._link(exporter.changed, self._show)
-        self._link(exporter.progressed, self._show_progress)
+    def connected(self, viewer: napari.Viewer) -> None:
+        """Listen to the exporter."""
+        exporter = self.exporter
+        assert exporter is not None
+        self.link(exporter.changed, self._show)
+        self.link(exporter.progressed, self._show_progress)
         self._show()
 
-    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802
-        """Notice when napari takes the widget out of its dock, or docks it again."""
-        super().changeEvent(event)
-        if event is not None and event.type() == QEvent.Type.ParentChange:
-            if self.parentWidget() is None:
-                _close(self._exporters, self._links)
-                self.model.box.clear()  # hold no model any longer
-            else:
-                self._attach()
+    def emptied(self) -> None:
+        """Hold no model any longer."""
+        self.model.box.clear()
 
     # -- what the user does --------------------------------------------------
 
@@ -278,13 +240,3 @@ def _paths(event: QDragEnterEvent | QDropEvent) -> list[Path]:
     data = event.mimeData()
     urls = [] if data is None else data.urls()
     return [Path(url.toLocalFile()) for url in urls if url.isLocalFile()]
-
-
-def _close(exporters: list[Exporter], links: _Links, _: object = None) -> None:
-    """Let go of everything the dock listens to, also after Qt has deleted it."""
-    for signal, slot in links:
-        with contextlib.suppress(ValueError, RuntimeError, KeyError):  # gone already
-            signal.disconnect(slot)
-    links.clear()
-    while exporters:
-        exporters.pop().close()

@@ -23,6 +23,7 @@ from napari_noise2self.stacks.growing import Growing
 from napari_noise2self.stacks.provenance import KEY, of_denoiser
 from napari_noise2self.stacks.targets import partial_of
 from napari_noise2self.widgets.application import Application
+from napari_noise2self.widgets.dock import Links, unlink
 from napari_noise2self.widgets.export_choices import (
     FORMATS,
     Choices,
@@ -136,8 +137,8 @@ class Exporter:
         self._live: dict[Job, tuple[ResultLayer, Growing]] = {}
         self._outcomes: list[Outcome] = []
         self._work: Work | None = None
-        self._links: list[tuple[Any, Callable[..., None]]] = []
-        self._layer_links: list[tuple[Any, Callable[..., None]]] = []
+        self._links: Links = []
+        self._layer_links: Links = []
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(_DEBOUNCE)
@@ -158,7 +159,7 @@ class Exporter:
         """Drop what is under way and let go of everything; what is on the disk stays."""
         self._timer.stop()
         for links in (self._links, self._layer_links):
-            _unlink(links)
+            unlink(links)
         self._drop()
         self.models, self.layers, self.model, self.doubts = [], [], None, None
         self.choices = Choices()
@@ -597,7 +598,7 @@ class Exporter:
             chosen = [self.session.settings.layer]
         if chosen == self.layers:
             return
-        _unlink(self._layer_links)
+        unlink(self._layer_links)
         self.layers = chosen
         self.choices.name = None
         for layer in chosen:
@@ -615,10 +616,3 @@ class Exporter:
 
 def _itself(stack: Stack) -> Stack:
     return stack
-
-
-def _unlink(links: list[tuple[Any, Callable[..., None]]]) -> None:
-    for signal, slot in links:
-        with contextlib.suppress(ValueError, RuntimeError, KeyError):  # gone already
-            signal.disconnect(slot)
-    links.clear()

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QFrame, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame
 
-from napari_noise2self.widgets.controller import controller_of
-from napari_noise2self.widgets.controls import VerticalScrollArea
+from napari_noise2self.widgets.dock import Dock
 from napari_noise2self.widgets.layers import images_in
 from napari_noise2self.widgets.noise_inspector import Inspector
 from napari_noise2self.widgets.noise_view import NoiseForm, NoiseView, ResidualView
@@ -20,16 +16,12 @@ from napari_noise2self.widgets.theme import Colours
 if TYPE_CHECKING:
     import napari
 
-    from napari_noise2self.widgets.session import Session
 
 # Below another dock it gets no more than this.
 _LEAST_HEIGHT = 320
 
-# What lives as long as the dock is docked: at most one inspector, and its connections.
-_Links = list[tuple[Any, Callable[..., None]]]
 
-
-class NoiseWidget(QWidget):
+class NoiseWidget(Dock):
     """Learn what the noise of a layer is, and whether denoising took away nothing else.
 
     The chosen layer is that of the other docks of the same viewer.
@@ -40,15 +32,8 @@ class NoiseWidget(QWidget):
     """
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
-        super().__init__()
-        viewer: napari.Viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self._viewer = weakref.ref(viewer)
-        self.session: Session = controller_of(viewer).session
-        self._inspectors: list[Inspector] = []
-        self._links: _Links = []
+        super().__init__(napari_viewer)
         self._channel = 0
-        # The widget may die with its window, without a word to Python code.
-        self.destroyed.connect(partial(_close, self._inspectors, self._links))
         self.form = NoiseForm()
         self.form.edited.connect(self._edit)
         self.noise = NoiseView()
@@ -60,64 +45,41 @@ class NoiseWidget(QWidget):
         self.residual.examine_requested.connect(self._examine)
         self.residual.cancel_requested.connect(self._ask("cancel"))
         self.residual.map_requested.connect(self._ask("show_map"))
-        self._lay_out()
-        self._attach()
+        line = QFrame()
+        line.setFrameShape(QFrame.Shape.HLine)
+        self.lay_out(self.form, self.noise, line, self.residual, least=_LEAST_HEIGHT)
+        self.attach()
 
     @property
     def inspector(self) -> Inspector | None:
         """What is known; None once the dock is closed."""
-        return self._inspectors[0] if self._inspectors else None
+        return cast("Inspector", self._models[0]) if self._models else None
 
     # -- construction --------------------------------------------------------
 
-    def _lay_out(self) -> None:
-        line = QFrame()
-        line.setFrameShape(QFrame.Shape.HLine)
-        content = QWidget()
-        inner = QVBoxLayout(content)
-        inner.setContentsMargins(6, 6, 6, 6)
-        for part in (self.form, self.noise, line, self.residual):
-            inner.addWidget(part)
-        inner.addStretch(1)
-        area = VerticalScrollArea()
-        area.setWidget(content)
-        area.setMinimumHeight(_LEAST_HEIGHT)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+    def opened(self, viewer: napari.Viewer) -> Inspector:
+        """What is known from now on."""
+        return Inspector(viewer, self.session)
 
-    def _link(self, signal: Any, slot: Callable[..., None]) -> None:
-        signal.connect(slot)
-        self._links.append((signal, slot))
-
-    def _attach(self) -> None:
-        viewer = self._viewer()
-        if self._inspectors or viewer is None:
-            return
-        inspector = Inspector(viewer, self.session)
-        self._inspectors.append(inspector)
-        for name in ("inserted", "removed", "reordered", "renamed"):
-            self._link(getattr(viewer.layers.events, name), self._show_layers)
+    def connected(self, viewer: napari.Viewer) -> None:
+        """Listen to the layers, the settings and the inspector."""
+        inspector = self.inspector
+        assert inspector is not None
+        self.link_layers(viewer, self._show_layers)
         settings = self.session.settings.events
-        self._link(settings.layer, self._show_layers)
+        self.link(settings.layer, self._show_layers)
         for name in ("partition", "width", "extent"):
-            self._link(getattr(settings, name), self._show)
-        self._link(self.session.events.state, self._show)
-        self._link(viewer.events.theme, self._show_colours)
-        self._link(inspector.changed, self._show)
+            self.link(getattr(settings, name), self._show)
+        self.link(self.session.events.state, self._show)
+        self.link(viewer.events.theme, self._show_colours)
+        self.link(inspector.changed, self._show)
         self._show_layers()
         self._show_colours()
 
-    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802
-        """Notice when napari takes the widget out of its dock, or docks it again."""
-        super().changeEvent(event)
-        if event is not None and event.type() == QEvent.Type.ParentChange:
-            if self.parentWidget() is None:
-                _close(self._inspectors, self._links)
-                self.form.show_layers([], None)  # hold no layer any longer
-                self.residual.show_candidates([])
-            else:
-                self._attach()
+    def emptied(self) -> None:
+        """Hold no layer any longer."""
+        self.form.show_layers([], None)
+        self.residual.show_candidates([])
 
     # -- what the user does --------------------------------------------------
 
@@ -166,15 +128,3 @@ class NoiseWidget(QWidget):
             colours = Colours.of(viewer)
             self.noise.show_colours(colours)
             self.residual.show_colours(colours)
-
-
-def _close(inspectors: list[Inspector], links: _Links, _: object = None) -> None:
-    """Let go of everything the dock listens to, also after Qt has deleted it."""
-    for signal, slot in links:
-        try:
-            signal.disconnect(slot)
-        except (ValueError, RuntimeError, KeyError):  # pragma: no cover - gone already
-            continue
-    links.clear()
-    while inspectors:
-        inspectors.pop().close()

@@ -20,6 +20,7 @@ from napari_noise2self.engine.inspection import (
     within,
 )
 from napari_noise2self.engine.partition import Grid
+from napari_noise2self.widgets.dock import Links, unlink
 from napari_noise2self.widgets.layers import Source
 from napari_noise2self.widgets.partition_inquiry import Inquiry
 from napari_noise2self.widgets.partition_layers import HIDDEN, TARGET, PartitionLayers
@@ -84,8 +85,8 @@ class Preview:
         self.inquiry = Inquiry(self._answered, self._failed)
         self.measurement = Measurement()
         self.measurement.changed.connect(self._measured)
-        self._links: list[tuple[Any, Callable[..., None]]] = []
-        self._layer_links: list[tuple[Any, Callable[..., None]]] = []
+        self._links: Links = []
+        self._layer_links: Links = []
         self.layers = PartitionLayers(viewer, self._layers_changed)
         self._timer = QTimer()
         self._timer.setSingleShot(True)
@@ -117,7 +118,7 @@ class Preview:
         self._timer.stop()
         self._soon.stop()
         for links in (self._links, self._layer_links):
-            _unlink(links)
+            unlink(links)
         self.inquiry.close()
         self.measurement.forget()
         self.layers.close()
@@ -183,7 +184,7 @@ class Preview:
 
     def _follow_layer(self, _: Any = None) -> None:
         layer = self._session.settings.layer
-        _unlink(self._layer_links)
+        unlink(self._layer_links)
         self.inquiry.forget()
         self.measurement.drop()
         if layer is None:
@@ -315,12 +316,3 @@ class Preview:
         """The pixels of the scene, without their surroundings."""
         inner = within(block.window, block.outer)
         return scene.restored(block.values[(slice(None), *inner)])
-
-
-def _unlink(links: list[tuple[Any, Callable[..., None]]]) -> None:
-    for signal, slot in links:
-        try:
-            signal.disconnect(slot)
-        except (ValueError, RuntimeError, KeyError):  # pragma: no cover - gone already
-            continue
-    links.clear()
