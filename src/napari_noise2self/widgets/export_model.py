@@ -16,6 +16,7 @@ from napari.utils.notifications import show_error, show_info
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from napari_noise2self.engine.config import TrainingConfig
 from napari_noise2self.engine.errors import InputError, Noise2SelfError
 from napari_noise2self.engine.events import Control, Notice
 from napari_noise2self.engine.layout import Layout
@@ -260,7 +261,7 @@ class Exporter:
         choices = self.choices
         try:
             work = self.work()
-            frames = {
+            positions = {
                 job: self._prepare(viewer, job, source)
                 for job, source in zip(work.jobs, work.sources, strict=bool(work.sources))
             }
@@ -273,7 +274,7 @@ class Exporter:
             model=self.model,
             jobs=work.jobs,
             growing={job: growing for job, (_, growing) in self._live.items()},
-            frames=frames,
+            positions=positions,
             axes=choices.axes,
             output=choices.output,
             dtype=choices.dtype,
@@ -343,8 +344,15 @@ class Exporter:
         found = [Source.of(layer) for layer in self.layers]
         if not self.choices.in_view or viewer is None:
             return found
-        volume = self.model is not None and self.model.denoiser.config.volume
-        return [source.frame(source.position(viewer.dims.point), volume=volume) for source in found]
+        return [
+            source.frame(source.position(viewer.dims.point), self._layout(source))
+            for source in found
+        ]
+
+    def _layout(self, source: Source) -> Layout:
+        """How the chosen model reads a layer."""
+        config = TrainingConfig() if self.model is None else self.model.denoiser.config
+        return config.layout(source.data.shape, source.axes)
 
     def work(self) -> Work:
         """What is to be exported.
@@ -425,8 +433,8 @@ class Exporter:
         show_info(message)
         self._apply_next()
 
-    def _prepare(self, viewer: napari.Viewer, job: Job, source: Source) -> int:
-        """Make ready what shows the result of a layer while it is written; the frame in view."""
+    def _prepare(self, viewer: napari.Viewer, job: Job, source: Source) -> tuple[int, ...]:
+        """Make ready what shows the result of a layer while it is written; the pixel in view."""
         stack: Stack = job.source.stack  # type: ignore[attr-defined]
         growing = Growing(stack, job.target, self.choices.dtype)  # type: ignore[arg-type]
         layout = Layout.of(stack.shape, stack.axes)
@@ -436,7 +444,7 @@ class Exporter:
             if (layer.metadata.get(KEY) or {}).get("file") == left:
                 viewer.layers.remove(layer)
         self._live[job] = ResultLayer(viewer, source, layout), growing
-        return layout.frame_at(source.position(viewer.dims.point))
+        return source.position(viewer.dims.point)
 
     def _take_export(self, event: BatchEvent | Exported | Notice) -> None:
         if isinstance(event, Notice):

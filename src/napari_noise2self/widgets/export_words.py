@@ -14,6 +14,7 @@ from napari_noise2self.stacks.suits import trained_on
 from napari_noise2self.widgets.progress_view import clipped_sentence, shortened
 
 if TYPE_CHECKING:
+    from napari_noise2self.engine.config import TrainingConfig
     from napari_noise2self.engine.model import Denoiser
     from napari_noise2self.stacks.batch import Outcome
 
@@ -56,6 +57,7 @@ def in_words(model: Model) -> str:
     length = [
         NETWORK_TITLES.get(summary.get("network", ""), summary.get("network", "")),
         _partition(summary.get("partition") or {}),
+        _seen(model.denoiser.config),
         f"{summary['epochs']:.3g} epochs" if summary.get("epochs") else "",
     ]
     how = ", ".join(part for part in length if part)
@@ -66,6 +68,21 @@ def in_words(model: Model) -> str:
         else ""
     )
     return f"{began}{date}. {' '.join(trained_on(model.denoiser))} {how}.{scored}"
+
+
+def _seen(config: TrainingConfig) -> str:
+    """What a network sees at once, where that is more or less than an image."""
+    parts = []
+    if config.context:
+        slices = "slice" if config.context == 1 else "slices"
+        parts.append(f"{config.context} neighbouring {slices} on either side")
+    if config.channel_use != "together":
+        parts.append(
+            "one network for each channel"
+            if config.channel_use == "apart"
+            else "channels as images of their own"
+        )
+    return ", ".join(parts)
 
 
 def _partition(about: Mapping[str, Any]) -> str:

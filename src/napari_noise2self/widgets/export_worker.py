@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from napari_noise2self.engine.arrays import read_part
 from napari_noise2self.engine.errors import InputError
-from napari_noise2self.engine.layout import Layout
 from napari_noise2self.stacks.batch import BatchEvent, Outcome, apply_events
 from napari_noise2self.stacks.export import export_events
 from napari_noise2self.stacks.file_image import FileImage
@@ -81,8 +80,8 @@ class Request:
     jobs : tuple of Job
     growing : mapping of Job to Growing
         What shows the results of layers.
-    frames : mapping of Job to int
-        The frames of them that are in view.
+    positions : mapping of Job to tuple of int
+        A pixel of them that is in view.
     axes : str or None
         Of files.
     output, dtype, version : str
@@ -94,7 +93,7 @@ class Request:
     model: Model | None
     jobs: tuple[Job, ...]
     growing: Mapping[Job, Growing]
-    frames: Mapping[Job, int]
+    positions: Mapping[Job, tuple[int, ...]]
     axes: str | None
     output: str
     dtype: str
@@ -136,7 +135,7 @@ def export(
         "ome_zarr_version": request.version,
         **settings,
     }
-    shown = {job.target: (request.growing[job], request.frames[job]) for job in request.growing}
+    shown = {job.target: (request.growing[job], request.positions[job]) for job in request.growing}
     events = apply_events(
         denoiser,
         request.jobs,
@@ -160,7 +159,7 @@ def export(
 
 
 def _previewed(
-    shown: Mapping[Path, tuple[Growing, int]],
+    shown: Mapping[Path, tuple[Growing, tuple[int, ...]]],
     denoiser: Any,
     stack: Stack,
     target: Path,
@@ -171,18 +170,16 @@ def _previewed(
     """Export a stack, and the frame in view first, of which a picture is there at once."""
     control.preview_frame = None
     if target in shown and not unfinished(target):
-        growing, control.preview_frame = shown[target]
-        _preview(denoiser, stack, growing, control.preview_frame, settings["output"])
+        growing, position = shown[target]
+        layout = denoiser.config.layout(stack.shape, stack.axes)
+        control.preview_frame = frame = layout.frame_at(position)
+        # What is deep is shown when a part of it is written.
+        if not layout.volume and math.prod(layout.frame_shape) <= _PREVIEWED:
+            index = layout.index(frame)
+            axes = "".join(a for a in layout.axes if a not in layout.frame_axes)
+            part = read_part(stack.data, index)
+            growing.slate[index][...] = denoiser.predict(part, axes, settings["output"])
     return (yield from export_events(denoiser, stack, target, control=control, **settings))
-
-
-def _preview(denoiser: Any, stack: Stack, growing: Growing, frame: int, output: str) -> None:
-    layout = Layout.of(stack.shape, stack.axes)
-    if denoiser.config.volume or math.prod(layout.frame_shape) > _PREVIEWED:
-        return
-    index = layout.index(frame)
-    axes = "".join(a for a in stack.axes if a not in layout.frame_axes)
-    growing.slate[index][...] = denoiser.predict(read_part(stack.data, index), axes, output)
 
 
 def _info(denoiser: Any, name: str, output: str, outcome: Outcome) -> dict[str, Any]:

@@ -289,17 +289,16 @@ class Source:
         moved = any(place)
         return replace(there, data=self.data, translate=place if moved else None)
 
-    def frame(self, position: Sequence[int], *, volume: bool) -> Source:
+    def frame(self, position: Sequence[int], layout: Layout) -> Source:
         """The frame at a position alone, in its place and with all axes.
 
         Parameters
         ----------
         position : sequence of int
             A pixel of `data`.
-        volume : bool
-            Whether Z belongs to the frame.
+        layout : Layout
+            Of `data`; says what a frame is.
         """
-        layout = Layout.of(self.data.shape, self.axes, volume and "Z" in self.axes)
         index, start = [], []
         for letter, n, at in zip(self.axes, layout.shape, position, strict=True):
             at = min(max(at, 0), n - 1) if letter in layout.frame_axes else 0
