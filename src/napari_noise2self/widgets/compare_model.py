@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import weakref
 from enum import Enum
@@ -22,7 +21,7 @@ from napari_noise2self.widgets.compare_whole import whole
 from napari_noise2self.widgets.compare_words import versions
 from napari_noise2self.widgets.compare_worker import Request, comparison
 from napari_noise2self.widgets.layers import Source
-from napari_noise2self.widgets.task import Task
+from napari_noise2self.widgets.task import Task, sentence
 
 if TYPE_CHECKING:
     import napari
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from napari_noise2self.engine.ranking import Ranking, Row
     from napari_noise2self.widgets.application import Application
     from napari_noise2self.widgets.controller import Controller
-
-logger = logging.getLogger(__name__)
 
 
 class Stage(Enum):
@@ -322,10 +319,7 @@ class Comparer:
         self.changed.emit()
 
     def _fail(self, error: Exception) -> None:
-        known = isinstance(error, Noise2SelfError)
-        if not known:
-            logger.error("unexpected error while comparing", exc_info=error)
-        self.message = str(error) if known else f"{type(error).__name__}: {error}"
+        self.message = sentence(error, "comparing")
         self._whole = None
         self.stage = Stage.IDLE
         self.changed.emit()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import sys
 import weakref
@@ -37,14 +36,13 @@ from napari_noise2self.widgets.learning_region import region_to_learn
 from napari_noise2self.widgets.preferences import preferences
 from napari_noise2self.widgets.result_layer import ResultLayer
 from napari_noise2self.widgets.session import Outcome, Progress, Session, State
+from napari_noise2self.widgets.task import sentence
 
 if TYPE_CHECKING:
     import napari
     from napari.layers import Image
 
     from napari_noise2self.engine.pipeline import Result
-
-logger = logging.getLogger(__name__)
 
 
 class Controller:
@@ -282,10 +280,7 @@ class Controller:
         if self._target is not None:
             self._target.discard()
         self._release()
-        known = isinstance(error, Noise2SelfError)
-        if not known:
-            logger.error("unexpected error while denoising", exc_info=error)
-        message = str(error) if known else f"{type(error).__name__}: {error}"
+        message = sentence(error, "denoising")
         self.session.end(State.FAILED, message)
         show_error(message)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import weakref
 from collections.abc import Callable, Sequence
@@ -44,7 +43,7 @@ from napari_noise2self.widgets.export_worker import (
 )
 from napari_noise2self.widgets.layers import Source, images_in, name_axes
 from napari_noise2self.widgets.result_layer import ResultLayer
-from napari_noise2self.widgets.task import Task
+from napari_noise2self.widgets.task import Task, sentence
 
 if TYPE_CHECKING:
     import napari
@@ -55,8 +54,6 @@ if TYPE_CHECKING:
     from napari_noise2self.stacks.stack import Stack
     from napari_noise2self.widgets.controller import Controller
     from napari_noise2self.widgets.session import Outcome as Trained
-
-logger = logging.getLogger(__name__)
 
 # The time after which a new choice is looked at, in milliseconds.
 _DEBOUNCE = 200
@@ -484,10 +481,7 @@ class Exporter:
             show_info(self.message)
 
     def _fail(self, error: Exception) -> None:
-        known = isinstance(error, Noise2SelfError)
-        if not known:
-            logger.error("unexpected error in Apply and export", exc_info=error)
-        self.message = str(error) if known else f"{type(error).__name__}: {error}"
+        self.message = sentence(error, "applying or exporting")
         self._application = None
         self._waiting, self._outcomes = [], []
         self._discard()

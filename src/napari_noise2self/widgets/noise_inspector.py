@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_noise2self.engine.errors import Noise2SelfError
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.widgets.layers import Source, images_in
 from napari_noise2self.widgets.noise_layers import show_defects, show_map
@@ -19,7 +17,7 @@ from napari_noise2self.widgets.noise_worker import (
     find_defects,
     measure,
 )
-from napari_noise2self.widgets.task import Task
+from napari_noise2self.widgets.task import Task, sentence
 
 if TYPE_CHECKING:
     import napari
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
 
     from napari_noise2self.engine.residual import ResidualReport
     from napari_noise2self.widgets.session import Session
-
-logger = logging.getLogger(__name__)
 
 # What is under way, by its name.
 MEASURING, EXAMINING, LOOKING = "measuring", "examining", "looking"
@@ -217,10 +213,7 @@ class Inspector:
         self.message = f"In the frame in view: {hot} hot and {dead} dead pixels."
 
     def _fail(self, what: str, error: Exception) -> None:
-        known = isinstance(error, Noise2SelfError)
-        if not known:
-            logger.error("unexpected error in the noise report", exc_info=error)
-        said = str(error) if known else f"{type(error).__name__}: {error}"
+        said = sentence(error, "measuring the noise")
         if what == EXAMINING:
             self.residual_message = said
         else:

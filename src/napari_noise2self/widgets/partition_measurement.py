@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_noise2self.engine.errors import Noise2SelfError
 from napari_noise2self.widgets.partition_worker import suggestions
-from napari_noise2self.widgets.task import Task
+from napari_noise2self.widgets.task import Task, sentence
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.noise_report import Suggestion
     from napari_noise2self.widgets.scene import Scene
-
-logger = logging.getLogger(__name__)
 
 
 class Measurement:
@@ -82,10 +78,7 @@ class Measurement:
         return suggestion if fits else None
 
     def _failed(self, error: Exception) -> None:
-        known = isinstance(error, Noise2SelfError)
-        if not known:
-            logger.error("the noise estimate failed", exc_info=error)
-        self.error = str(error) if known else f"{type(error).__name__}: {error}"
+        self.error = sentence(error, "estimating the noise")
 
     def _ended(self, task: Task) -> None:
         if task is self._task:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Generator
 from typing import Any
 
 from napari.qt.threading import GeneratorWorker
 
-from napari_noise2self.engine.errors import EngineError, OutOfMemoryError
+from napari_noise2self.engine.errors import EngineError, Noise2SelfError, OutOfMemoryError
+
+logger = logging.getLogger(__name__)
 
 
 class Task:
@@ -57,6 +60,21 @@ class Task:
 
     def _end(self) -> None:
         self._on_end(self)
+
+
+def sentence(error: Exception, doing: str) -> str:
+    """What an error says to the user; one that nobody has thought of is logged.
+
+    Parameters
+    ----------
+    error : Exception
+    doing : str
+        What was done, for the log.
+    """
+    if isinstance(error, Noise2SelfError):
+        return str(error)
+    logger.error("unexpected error while %s", doing, exc_info=error)
+    return f"{type(error).__name__}: {error}"
 
 
 def _guarded(
