@@ -342,6 +342,27 @@ def test_axes_are_corrected_here_too_and_several_layers_go_to_a_folder(
     assert dock.message.text() == "2 images: 2 written."
 
 
+def test_what_the_file_of_a_layer_says_is_not_lost(viewer, click, done, qtbot, model, tmp_path):
+    data = noisy((3, 64, 64))
+    sizes = (2, 0.1, 0.1), ("s", "µm", "µm")
+    names = ("GFP",), ("#00ff00",)
+    stack = Stack(data, "TYX", *sizes, channel_names=names[0], channel_colors=names[1])
+    path = tmp_path / "movie.ome.tif"
+    write(path, data, stack)
+    viewer.open(str(path), plugin="napari")  # whose reader keeps pixels alone
+    dock = open_export(viewer)
+    qtbot.waitUntil(lambda: dock.form.axes.text() == "TYX", timeout=TIMEOUT)
+    assert dock.form.axes.note.text() == "told by the OME metadata"
+    dock.exporter.load(model)
+    done(dock)
+    click(dock, "export")  # beside the file that it was read from
+    done(dock)
+    back = read(tmp_path / "movie denoised.ome.tif")
+    assert (back.axes, back.scale, back.units) == ("TYX", *sizes)
+    assert (back.channel_names, back.channel_colors) == names
+    assert axes_of(viewer.layers["movie.ome denoised"]) == "TYX"
+
+
 def test_what_was_just_trained_is_offered_and_can_be_fine_tuned(
     viewer, click, done, wait_for, judged, qtbot, tmp_path
 ):

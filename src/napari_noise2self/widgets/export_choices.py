@@ -12,7 +12,7 @@ from napari_noise2self.stacks.many import SUFFIXES, Held, Job, find_images, name
 from napari_noise2self.stacks.targets import partial_of
 from napari_noise2self.stacks.unfinished import read_state, unfinished
 from napari_noise2self.widgets.layers import Source
-from napari_noise2self.widgets.target_dialog import file_name, with_ending
+from napari_noise2self.widgets.target_dialog import result_name, with_ending
 
 if TYPE_CHECKING:
     from napari_noise2self.stacks.stack import Stack
@@ -84,12 +84,12 @@ class Choices:
                 break
 
     def target(self, name: str) -> Path:
-        """The one file to be, of an image with this name."""
+        """The one file to be, unless the user named it otherwise than this."""
         assert self.folder is not None
         kind = FORMATS[self.format].kind
         if self.name is not None:
             return with_ending(self.folder / self.name, kind)
-        return self.folder / (file_name(name) + SUFFIXES[kind])
+        return self.folder / (name + SUFFIXES[kind])
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def work_on_layers(sources: Sequence[Source], choices: Choices) -> Work:
     one = len(sources) == 1
     jobs = []
     for source in sources:
-        name = f"{source.name} denoised"
+        name = result_name(source.name)
         target = choices.target(name) if one else _in_folder(choices, name)
         jobs.append(Job(Held(source.name, stack=source.stack(), file=source.file), target))
     if len({job.target for job in jobs}) < len(jobs):
@@ -163,7 +163,7 @@ def work_on_layers(sources: Sequence[Source], choices: Choices) -> Work:
 
 def _in_folder(choices: Choices, name: str) -> Path:
     assert choices.folder is not None
-    return choices.folder / (file_name(name) + SUFFIXES[FORMATS[choices.format].kind])
+    return choices.folder / (name + SUFFIXES[FORMATS[choices.format].kind])
 
 
 def work_on_files(choices: Choices) -> Work:

@@ -23,6 +23,7 @@ from napari_noise2self.stacks.file_image import chunk_lengths
 from napari_noise2self.stacks.lazy import Indexed, LazyArray, View
 from napari_noise2self.stacks.provenance import KEY
 from napari_noise2self.stacks.stack import Stack
+from napari_noise2self.widgets.origin import origin_of
 
 if TYPE_CHECKING:
     import napari
@@ -123,7 +124,8 @@ def known_axes(layer: Image) -> Axes:
     """What the axes of the layer's array mean, the same for all docks.
 
     What the user named stands.  Otherwise axis labels such as "t", "time" or
-    "channel" are understood, and the rest is guessed.  The samples of RGB are S.
+    "channel" are understood, or what the file of the layer says where the
+    layer has no labels; the rest is guessed.  The samples of RGB are S.
 
     Parameters
     ----------
@@ -137,6 +139,9 @@ def known_axes(layer: Image) -> Axes:
     with contextlib.suppress(InputError):  # of an array that was replaced since
         if named:
             return Axes(checked(str(named), _shape(layer)), "", USER)
+    origin = origin_of(layer)
+    if origin is not None:
+        return Axes(origin.axes, origin.guessed, origin.axes_source)
     told = from_labels(layer.axis_labels)
     return replace(told, letters=told.letters + "S") if layer.rgb else told
 
@@ -285,9 +290,19 @@ class Source:
     def stack(self) -> Stack:
         """The layer as a stack."""
         there = stack_of(self.layer)
-        place = (*map(float, self.looks["translate"]), *[None] * (len(self.axes) - self.layer.ndim))
-        moved = any(place)
-        return replace(there, data=self.data, translate=place if moved else None)
+        moved = np.subtract(self.looks["translate"], self.layer.translate)
+        if not np.any(moved):
+            return replace(there, data=self.data)
+        origin = origin_of(self.layer)
+        # The layer counts in pixels where its file knows better.
+        sizes = (1.0,) * len(moved) if origin is None else origin.scale or ()
+        before = there.translate or (0.0,) * len(self.axes)
+        place = [
+            (at or 0.0) + float(by) * (size or 1.0)
+            for at, by, size in zip(before, moved, sizes, strict=False)
+        ]
+        rest = (None,) * (len(self.axes) - len(place))
+        return replace(there, data=self.data, translate=(*place, *rest))
 
     def frame(self, position: Sequence[int], layout: Layout) -> Source:
         """The frame at a position alone, in its place and with all axes.
@@ -336,6 +351,12 @@ def stack_of(layer: Image) -> Stack:
     ]
     rest = [None] * (len(axes.letters) - len(sizes))
     colour = None if layer.rgb or "C" in axes.letters else _colour(layer)
+    origin = origin_of(layer)
+    if origin is not None:
+        if origin.axes != axes.letters:
+            origin = origin.with_axes(axes.letters)
+        colours = origin.channel_colors or (None if colour is None else (colour,))
+        return replace(origin, data=data, name=layer.name, channel_colors=colours, notices=())
     return Stack(
         data,
         axes.letters,

@@ -12,7 +12,7 @@ from qtpy.QtCore import QTimer
 
 from napari_noise2self.stacks.lazy import LazyArray
 from napari_noise2self.stacks.provenance import KEY
-from napari_noise2self.widgets.layers import AXES
+from napari_noise2self.widgets.layers import AXES, axes_of
 
 if TYPE_CHECKING:
     import napari
@@ -111,16 +111,17 @@ class ResultLayer:
         viewer = self._viewer()
         if viewer is None:
             return
-        named = AXES in self._source.layer.metadata
         self._layer = Image(
             self._shown,
             name=self.name,
             rgb=self._source.layer.rgb,
             multiscale=False,
             # Empty until it is complete: a result, of which nothing can be said yet.
-            metadata={KEY: {}} | ({AXES: self._source.axes} if named else {}),
+            metadata={KEY: {}},
             **self._source.looks,
         )
+        if axes_of(self._layer) != self._source.axes:
+            self._layer.metadata = {**self._layer.metadata, AXES: self._source.axes}
         self._layer.contrast_limits_range = self._source.contrast_range
         viewer.add_layer(self._layer)
 

@@ -63,6 +63,12 @@ def file_name(name: str) -> str:
     return _STRANGE.sub("_", name).strip(" .") or "image"
 
 
+def result_name(name: str) -> str:
+    """The name of the file for the result of a layer, without its ending."""
+    # What napari leaves of .ome.tif is no part of a name.
+    return file_name(f"{name.removesuffix('.ome')} denoised")
+
+
 def suggested(layer: Image, kind: str, folder: Path | None = None) -> Path:
     """A file for the result of a layer, beside the file that the layer was read from.
 
@@ -77,7 +83,7 @@ def suggested(layer: Image, kind: str, folder: Path | None = None) -> Path:
     file = layer.source.path
     if folder is None and file:
         folder = Path(file).parent
-    return (folder or Path()) / (file_name(f"{layer.name} denoised") + SUFFIXES[kind])
+    return (folder or Path()) / (result_name(layer.name) + SUFFIXES[kind])
 
 
 def ask_for_target(
