@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Any
 
-from window import open_window, settle, virtual_screen
+from window import open_window, photograph, settle, virtual_screen, wait_until
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images"
 # Seconds that the comparison may take.
@@ -33,32 +31,19 @@ def main() -> None:
         # It takes minutes without a GPU.
         dock.candidates.boxes["dncnn"].click()
         dock.compare.click()
-        end = time.monotonic() + PATIENCE
-        while dock.comparer.stage.value != "idle" and time.monotonic() < end:
-            settle(0.2)
+        wait_until(lambda: dock.comparer.stage.value == "idle", PATIENCE)
         assert dock.comparer.comparison is not None, "the comparison took too long"
         print(as_markdown(dock.comparer.ranking))
         print(dock.results.summary.text())
         dock.comparer.choose(dock.comparer.favourite)
-        _photograph(viewer, "compare")
+        photograph(viewer, FOLDER / "compare.png")
         dock.curves.choice.set_value("gaussian")
         dock.findChild(_scroll_area()).verticalScrollBar().setValue(10_000)
-        _photograph(viewer, "compare-curve")
+        photograph(viewer, FOLDER / "compare-curve.png")
         dock.findChild(_scroll_area()).verticalScrollBar().setValue(0)
         dock.results.tile.click()
-        _photograph(viewer, "compare-tiles")
+        photograph(viewer, FOLDER / "compare-tiles.png")
         viewer.close()
-
-
-def _photograph(viewer: Any, name: str) -> None:
-    from PIL import Image
-
-    settle()
-    picture = viewer.screenshot(canvas_only=False, flash=False)
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    path = FOLDER / f"{name}.png"
-    # All colours: fewer would take those of the thin lines, or steps into the greys.
-    Image.fromarray(picture[..., :3]).save(path, optimize=True)
 
 
 def _scroll_area() -> type:

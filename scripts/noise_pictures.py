@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
-from window import open_window, settle, virtual_screen
+from window import open_window, photograph, settle, virtual_screen, wait_until
 
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "noise-report.png"
 # Seconds that a measurement may take.
@@ -28,20 +27,13 @@ def main() -> None:
         _, dock = viewer.window.add_plugin_dock_widget("napari-noise2self", "Noise report")
         settle(0.5)
         dock.residual.examine.click()
-        end = time.monotonic() + PATIENCE
-        while dock.inspector.busy and time.monotonic() < end:
-            settle(0.1)
+        wait_until(lambda: not dock.inspector.busy, PATIENCE)
         dock.residual.map.click()
         settle(0.5)
         dock.findChild(_scroll_area()).verticalScrollBar().setValue(
             dock.noise.y() + dock.noise.transfer.y()
         )
-        settle()
-        from PIL import Image
-
-        picture = viewer.screenshot(canvas_only=False, flash=False)
-        PICTURE.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture[..., :3]).quantize(256).save(PICTURE, optimize=True)
+        photograph(viewer, PICTURE)
         viewer.close()
 
 

@@ -115,6 +115,24 @@ def settle(seconds: float = 2.0) -> None:
         time.sleep(0.01)
 
 
+def photograph(viewer: napari.Viewer, path: Path) -> None:
+    """Save a picture of the whole window, when it has drawn itself."""
+    from PIL import Image
+
+    settle()
+    picture = viewer.screenshot(canvas_only=False, flash=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # All colours: fewer would take those of the thin lines, or steps into the greys.
+    Image.fromarray(picture[..., :3]).save(path, optimize=True)
+
+
+def wait_until(true: Callable[[], bool], seconds: float) -> None:
+    """Let napari work until something is so."""
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        settle(0.05)
+
+
 def in_view(viewer: napari.Viewer, layer: Image) -> NDArray[Any]:
     """The slice of a layer that the viewer shows."""
     shown = viewer.dims.displayed

@@ -603,6 +603,9 @@ class Exporter:
         unlink(self._layer_links)
         self.layers = chosen
         self.choices.name = None
+        if self.stage is Stage.IDLE:
+            # What came of other layers is said no longer.
+            self.message, self.written = "", []
         for layer in chosen:
             for name in ("axis_labels", "data", "metadata", "name"):
                 event = getattr(layer.events, name)
