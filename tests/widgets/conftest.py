@@ -20,8 +20,9 @@ from napari.utils.notifications import Notification, notification_manager
 from qtpy.QtCore import Qt, QThreadPool
 from qtpy.QtWidgets import QPushButton, QWidget
 
-from napari_noise2self.engine import pipeline
+from napari_noise2self.engine import pipeline, streaming
 from napari_noise2self.engine.events import PredictionEvent, TrainingEvent
+from napari_noise2self.stacks import writing_zarr
 from napari_noise2self.widgets.denoise import DenoiseWidget
 from napari_noise2self.widgets.session import Session, State
 
@@ -188,6 +189,13 @@ def train_until_told(
 def result_of(out: Any, *, complete: bool = True) -> Any:
     info = {"score": 90.0, "seconds": 3.2, "output": "single-pass"}
     return pipeline.Result(out, FakeDenoiser(), complete, info)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def frame_by_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small frames are denoised and written one by one, as large ones are."""
+    monkeypatch.setattr(streaming, "REGION_PIXELS", 64 * 64)
+    monkeypatch.setattr(writing_zarr, "_FILE_PIXELS", 64 * 64)
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QPushButton
 
 from napari_noise2self import Denoiser, TrainingConfig
-from napari_noise2self.engine import streaming
-from napari_noise2self.stacks import writing_zarr
 from napari_noise2self.stacks.reading import read
 from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.store import PartialStore
@@ -93,13 +91,6 @@ def loaded(dock, model, done, judged):
     done(dock)
     judged(dock)
     return dock
-
-
-@pytest.fixture
-def frame_by_frame(monkeypatch):
-    """Small frames are denoised and written one by one, as large ones are."""
-    monkeypatch.setattr(streaming, "REGION_PIXELS", 64 * 64)
-    monkeypatch.setattr(writing_zarr, "_FILE_PIXELS", 64 * 64)
 
 
 def drop(dock, *paths):

@@ -110,6 +110,8 @@ def test_what_was_learned_is_kept_where_the_disk_is_full(
     choose(dock, tmp_path, "mine")
     wait_for(dock, State.DONE)
     assert "The disk is full." in notifications[-1].message
+    assert [layer.name for layer in viewer.layers] == ["cells"]
+    assert not list(tmp_path.iterdir())
     assert dock.outcome.save.isVisibleTo(dock)
 
 
@@ -133,3 +135,38 @@ def test_closing_the_dock_leaves_what_is_done(dock, viewer, click, qtbot, tmp_pa
     qtbot.waitUntil(lambda: pool.activeThreadCount() == 0, timeout=TIMEOUT)
     assert [entry.name for entry in tmp_path.iterdir()] == ["mine.ome.zarr.partial"]
     assert unfinished_model(tmp_path / "mine.ome.zarr").exists()
+
+
+def test_what_was_stopped_is_gone_on_with_in_apply_and_export(
+    dock, viewer, click, wait_for, qtbot, tmp_path, monkeypatch, frame_by_frame
+):
+    wrote, go = threading.Event(), threading.Event()
+    write = PartialStore.write
+
+    def write_and_wait(store, region, values):
+        write(store, region, values)
+        wrote.set()
+        go.wait(TIMEOUT / 1000)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PartialStore, "write", write_and_wait)
+        click(dock, "train")
+        choose(dock, tmp_path, "mine")
+        qtbot.waitUntil(wrote.is_set, timeout=TIMEOUT)
+        wait_for(dock, State.PREDICTING)
+        click(dock, "train")
+        go.set()
+        wait_for(dock, State.DONE)
+    assert "Go on with it in the dock Apply and export" in dock.outcome.text.text()
+    part = np.asarray(viewer.layers["cells denoised"].data)
+    assert 0 < sum(frame.any() for frame in part) < 3
+    _, export = viewer.window.add_plugin_dock_widget("napari-noise2self", "Apply and export")
+    click(export, "resume")
+    qtbot.waitUntil(lambda: "Written to" in export.message.text(), timeout=TIMEOUT)
+    assert [layer.name for layer in viewer.layers] == ["cells", "cells denoised"]
+    whole = np.asarray(viewer.layers["cells denoised"].data)
+    assert all(frame.any() for frame in whole)
+    for before, after in zip(part, whole, strict=True):
+        if before.any():
+            np.testing.assert_array_equal(before, after)
+    np.testing.assert_array_equal(whole, np.asarray(read(tmp_path / "mine.ome.zarr").data))

@@ -113,6 +113,11 @@ class Growing(LazyArray):
         self._finished = True
         self.slate.clear()
 
+    @property
+    def begun(self) -> bool:
+        """Whether anything of it is on the disk."""
+        return self._finished or partial_of(self.target).is_dir()
+
     def _read(self, region: Region) -> NDArray[Any]:
         if self._finished:
             return np.asarray(self._written[as_slices(region)])

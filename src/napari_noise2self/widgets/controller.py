@@ -261,15 +261,21 @@ class Controller:
         info = result.info
         if self._taught_by is not None:
             info = info | {"target": {"layer": self._taught_by, **info.get("target", {})}}
+        lost = isinstance(result.image, Growing) and not result.image.begun
         try:
-            target.complete(result.image, info)
+            if lost:
+                target.discard()
+            else:
+                target.complete(result.image, info)
         except Exception as error:  # whatever it is, the button must not stay dead
             self._target = target
             self._on_failed(error)
             return
         outcome = Outcome(target.name, result.denoiser, info, result.complete)
         message = "" if result.complete else "Stopped: part of the layer is not denoised."
-        if not result.complete and result.info.get("file"):
+        if lost:
+            message = "Stopped before anything was written; what was learned is kept."
+        elif isinstance(result.image, Growing) and not result.complete:
             message += " Go on with it in the dock Apply and export."
         if result.error is not None:
             message = f"Part of the layer is not denoised. {result.error}"

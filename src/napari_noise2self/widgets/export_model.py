@@ -150,8 +150,8 @@ class Exporter:
             signal.connect(slot)
             self._links.append((signal, slot))
         controller.attach(id(self))
-        self._follow_outcome(self.session.outcome)
         self._follow_selection()
+        self._follow_outcome(self.session.outcome)
 
     def close(self) -> None:
         """Drop what is under way and let go of everything; what is on the disk stays."""
@@ -189,6 +189,9 @@ class Exporter:
 
     def name_target(self, path: Path) -> None:
         """Take the file to be, or the folder of many files."""
+        if not path.is_absolute():
+            # Where napari was started is no place for results.
+            path = (self.choices.folder or Path.home()) / path
         if self.takes_folder:
             self.choices.folder = path
         else:
@@ -406,7 +409,7 @@ class Exporter:
         viewer, model = self._viewer(), self.model
         if viewer is None or model is None or not self._waiting:
             self.stage = Stage.IDLE
-            self.changed.emit()
+            self._follow_state()
             return
         source = self._waiting.pop(0)
         output = self.choices.output
@@ -487,7 +490,7 @@ class Exporter:
         self._discard()
         self.stage = Stage.IDLE
         show_error(self.message)
-        self.changed.emit()
+        self._follow_state()
 
     def _discard(self) -> None:
         """Take away the layers of results that are unfinished."""
@@ -575,6 +578,10 @@ class Exporter:
         """Offer what was just trained; take it, unless a file was chosen."""
         if outcome is None or not hasattr(outcome.denoiser, "trained"):
             return
+        left = Path(outcome.info.get("file") or "")
+        if not outcome.complete and left.suffix == ".partial" and not self.choices.images:
+            # It can be gone on with.
+            self.choices.name_file(left.with_suffix(""))
         model = Model(f"just trained ({outcome.name})", outcome.denoiser)
         before = [known for known in self.models if known.name.startswith("just trained")]
         self.models = [model] + [known for known in self.models if known not in before]

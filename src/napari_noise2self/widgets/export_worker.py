@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from napari_noise2self.engine.events import Control, Notice, TrainingEvent
     from napari_noise2self.stacks.stack import Stack
 
-# Frames that have more pixels are shown when a part of them is written.
-_PREVIEWED = 2**22
+# Frames that have more pixels are shown when the first region is written, which is as soon.
+_PREVIEWED = 2**18
 
 
 def load(path: Path, device: str, dropped: Callable[[], bool]) -> Generator[Model, None, None]:
@@ -153,8 +153,11 @@ def export(
                 yield event
                 continue
             growing = request.growing.get(event.job)
-            if growing is not None and event.state == "done":
-                growing.finish()
+            if growing is not None:
+                if event.state == "done":
+                    growing.finish()
+                # What is not written was a preview, and no result.
+                growing.slate.clear()
             yield Exported(event, _info(denoiser, name, wanted["output"], event))
 
 
@@ -169,7 +172,7 @@ def _previewed(
 ) -> Generator[Any, None, Any]:
     """Export a stack, and the frame in view first, of which a picture is there at once."""
     control.preview_frame = None
-    if target in shown and not unfinished(target):
+    if target in shown and not unfinished(target) and not control.stopped:
         growing, position = shown[target]
         layout = denoiser.config.layout(stack.shape, stack.axes)
         control.preview_frame = frame = layout.frame_at(position)

@@ -195,6 +195,8 @@ def _into_file(
         info |= {"file": str(written.path), "dtype": written.dtype, "clipped": written.clipped}
         if written.complete:
             growing.finish()
+    # What is not written was a preview, and no result.
+    growing.slate.clear()
     complete = written is not None and written.complete
     return Result(growing, made.denoiser, complete, info, made.error)  # type: ignore[arg-type]
 
