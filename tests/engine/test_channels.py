@@ -88,5 +88,5 @@ def test_volumes_colours_and_large_grids_go_with_it():
 
 
 def test_a_network_of_ones_own_sees_all_channels():
-    with pytest.raises(Noise2SelfError, match="leave channel_use out"):
+    with pytest.raises(Noise2SelfError, match="leave channel_use and context out"):
         Denoiser(config("apart"), torch.nn.Conv2d(1, 1, 1))

@@ -40,7 +40,12 @@ def model(tmp_path_factory):
 
 def test_it_is_told_what_a_model_was_trained_on(model):
     words = " ".join(trained_on(model))
-    for part in ("one channel: day 1 and 1 more", "0.1 µm", "Grey values of 245 ± 61", "not correlated"):
+    for part in (
+        "one channel: day 1 and 1 more",
+        "0.1 µm",
+        "Grey values of 245 ± 61",
+        "not correlated",
+    ):
         assert part in words
 
 

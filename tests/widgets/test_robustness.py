@@ -109,7 +109,7 @@ def test_pause_and_resume(dock, engine, click, wait_for, qtbot):
 def test_a_pause_that_comes_too_late_for_training_holds_the_denoising(
     dock, engine, click, wait_for, qtbot
 ):
-    def script(engine, image, *, axes, config, control, out, target):
+    def script(engine, image, *, axes, config, control, out, target, region):
         yield training(10)
         engine.go.wait(TIMEOUT / 1000)  # scoring: nothing is said
         while control.paused:
@@ -132,7 +132,7 @@ def test_a_pause_that_comes_too_late_for_training_holds_the_denoising(
 def test_a_failure_while_denoising_keeps_the_model_and_what_is_done(
     dock, viewer, engine, click, wait_for
 ):
-    def script(engine, image, *, axes, config, control, out, target):
+    def script(engine, image, *, axes, config, control, out, target, region):
         yield training(10)
         out[:32] = 2
         result = result_of(out, complete=False)
