@@ -83,9 +83,7 @@ class Trained:
             dtype=None if exact else fast_dtype(device),
         )
 
-    def output(
-        self, kind: str, predictor: Predictor, frame: Frame
-    ) -> Iterator[Part]:
+    def output(self, kind: str, predictor: Predictor, frame: Frame) -> Iterator[Part]:
         """One output of a frame, as `Predictor.single_pass` yields it."""
         if kind == "single-pass":
             yield from predictor.single_pass(frame.values, frame.place)
