@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,8 @@ LEAST_SHAPES = {2: (128, 128), 3: (8, 128, 128)}
 # The blocks that tell what counts as hot: few enough to be read from a slow store.
 HOT_PIXELS = 2**22
 HOT_SHAPES = {2: (256, 256), 3: (16, 64, 64)}
+# Threads that read them.
+READERS = 8
 # So many values are looked at together.
 MOST_SAMPLED = 2**18
 
@@ -166,10 +169,12 @@ class HotRule:
         however the array is read later.
         """
         parts: list[NDArray[Any]] = []
-        for frame, region in hot_samples(layout):
-            if control is not None and control.stopped and parts:
-                break
-            parts.append(layout.read(image, frame, region))
+        # Where images lie far away, the reads wait beside each other.
+        with ThreadPoolExecutor(1 if isinstance(image, np.ndarray) else READERS) as threads:
+            for part in threads.map(lambda place: layout.read(image, *place), hot_samples(layout)):
+                parts.append(part)
+                if control is not None and control.stopped:
+                    break
         return cls.from_parts(parts)
 
     @classmethod

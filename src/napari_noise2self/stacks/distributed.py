@@ -111,9 +111,10 @@ class Cluster:
         elif not count:
             shared = f"The work waits for the first worker to join {self._address}"
         # Without bokeh there is a server, but nothing to be seen there.
-        if not find_spec("bokeh"):
-            return f"{shared}."
-        return f"{shared}; dask shows it at {self.client.dashboard_link}."
+        if find_spec("bokeh"):
+            with contextlib.suppress(KeyError):
+                return f"{shared}; dask shows it at {self.client.dashboard_link}."
+        return f"{shared}."
 
     def predict_events(
         self,
@@ -137,7 +138,8 @@ class Cluster:
             What the stack was read from: every worker reads its parts itself.
         output : {"auto", "single-pass", "j-invariant", "mixed"}
         control : Control, optional
-            `stop` ends it after the regions that are being computed.
+            `stop` ends it after the regions that are being computed; `pause`
+            hands out no others.
 
         Yields
         ------
@@ -166,7 +168,8 @@ class Cluster:
                 "A network of your own is known in this process alone: denoise without a cluster."
             )
         from napari_noise2self.engine.streaming import Ledger
-        from napari_noise2self.stacks.distributed_worker import Work
+        from napari_noise2self.stacks.distributed_worker import WINDOWS, Work
+        from napari_noise2self.stacks.export import pixels_hash
 
         layout = denoiser.config.layout(stack.shape, stack.axes)
         regions = denoiser.regions(stack.data, sink.chunks, stack.axes, output)
@@ -183,7 +186,8 @@ class Cluster:
             denoiser.resolved_output(output),  # type: ignore[arg-type]
             self._device,
             denoiser.hot_rule(stack.data, stack.axes),
-            sink.fingerprint["pixels"],
+            stack.shape,
+            pixels_hash(stack.data, WINDOWS),
             self._threads,
         )
         with self._errors(), contextlib.closing(_Tasks(self.client, work, ledger.todo)) as tasks:

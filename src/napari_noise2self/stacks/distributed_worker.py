@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 # Regions in the memory of a worker: one is read, one computed and one written.
 REGIONS_AT_ONCE = 3
+WINDOWS = 2
 _INTERVAL = 0.02
 # The variable in which dask sets a limit of glibc's malloc, the numbers of that limit and of the
 # one that goes with it, what they are while a network runs, and what the latter is by default.
@@ -57,8 +58,9 @@ class Work:
     device : str
         Chosen on the worker, if it is "auto".
     rule : HotRule
+    shape : tuple of int
     pixels : str
-        What tells the image from others.
+        What tells the image from others: a hash of so many `WINDOWS` of it.
     threads : int or None
         For PyTorch; None for those that the worker has.
     version : str
@@ -72,6 +74,7 @@ class Work:
     output: Output
     device: Literal["auto", "cuda", "mps", "cpu"]
     rule: HotRule
+    shape: tuple[int, ...]
     pixels: str
     threads: int | None
     version: str = version("napari-noise2self")
@@ -255,7 +258,7 @@ def _opened(work: Work) -> _Tools:
         )
     try:
         image = read(work.source, work.axes).data
-        same = pixels_hash(image) == work.pixels
+        same = image.shape == work.shape and pixels_hash(image, WINDOWS) == work.pixels
     except Noise2SelfError as error:
         reason = str(error).rstrip(".")
         raise ClusterError(
@@ -267,5 +270,11 @@ def _opened(work: Work) -> _Tools:
             f"The worker on {host} finds another image at {work.source}: all machines of the "
             f"cluster have to reach the same one by this path."
         )
+    try:
+        store = PartialStore.attach(work.folder)
+    except OSError as error:
+        raise ClusterError(
+            f"The worker on {host} may not write to {work.folder}: {error.strerror or error}."
+        ) from error
     denoiser = Denoiser.load(Path(work.folder, MODEL), device=work.device)
-    return _Tools(image, PartialStore.attach(work.folder), denoiser)
+    return _Tools(image, store, denoiser)

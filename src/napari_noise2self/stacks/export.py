@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -273,8 +274,15 @@ def model_hash(model: bytes) -> str:
     return digest.hexdigest()
 
 
-def pixels_hash(array: Any) -> str:
-    """What tells an image from another one of the same shape: a few windows of it."""
+def pixels_hash(array: Any, most: int = _MOST_PLACES) -> str:
+    """What tells an image from another one of the same shape: a few windows of it.
+
+    Parameters
+    ----------
+    array : array-like
+    most : int
+        How many windows at most.
+    """
     shape = [int(n) for n in array.shape]
     lines = []
     for axis, n in enumerate(shape):
@@ -282,13 +290,18 @@ def pixels_hash(array: Any) -> str:
         starts = np.linspace(0, max(n - side, 0), min(_PLACES, n)).astype(int)
         lines.append([slice(int(start), int(start) + side) for start in sorted(set(starts))])
     places = list(itertools.product(*lines))
-    chosen = np.linspace(0, len(places) - 1, min(_MOST_PLACES, len(places))).astype(int)
+    chosen = np.linspace(0, len(places) - 1, min(most, len(places))).astype(int)
     digest = hashlib.sha256()
-    for place in sorted(set(chosen.tolist())):
-        try:
-            digest.update(np.ascontiguousarray(array[places[place]]).tobytes())
-        except OSError as error:
-            raise InputError(f"The image could not be read: {error.strerror or error}.") from error
+
+    def window(number: int) -> bytes:
+        return np.ascontiguousarray(array[places[number]]).tobytes()
+
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            for content in threads.map(window, sorted(set(chosen.tolist()))):
+                digest.update(content)
+    except OSError as error:
+        raise InputError(f"The image could not be read: {error.strerror or error}.") from error
     return digest.hexdigest()
 
 
