@@ -23,6 +23,7 @@ from qtpy.QtWidgets import QPushButton, QWidget
 from napari_noise2self.engine import pipeline, streaming
 from napari_noise2self.engine.events import PredictionEvent, TrainingEvent
 from napari_noise2self.stacks import writing_zarr
+from napari_noise2self.stacks.store import PartialStore
 from napari_noise2self.widgets.denoise import DenoiseWidget
 from napari_noise2self.widgets.session import Session, State
 
@@ -196,6 +197,34 @@ def frame_by_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small frames are denoised and written one by one, as large ones are."""
     monkeypatch.setattr(streaming, "REGION_PIXELS", 64 * 64)
     monkeypatch.setattr(writing_zarr, "_FILE_PIXELS", 64 * 64)
+
+
+class SlowDisk:
+    """Waits after every region that it has written, until it is told to go on.
+
+    Attributes
+    ----------
+    wrote, go : threading.Event
+    """
+
+    def __init__(self) -> None:
+        self.wrote, self.go = threading.Event(), threading.Event()
+        self._write = PartialStore.write
+
+    def write(self, store: PartialStore, region: Any, values: Any) -> None:
+        self._write(store, region, values)
+        self.wrote.set()
+        self.go.wait(TIMEOUT / 1000)
+
+
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch, frame_by_frame: None) -> SlowDisk:
+    """A disk that a test is faster than."""
+    disk = SlowDisk()
+    monkeypatch.setattr(
+        PartialStore, "write", lambda store, region, values: disk.write(store, region, values)
+    )
+    return disk
 
 
 @pytest.fixture

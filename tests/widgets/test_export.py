@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
-import threading
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox, QPushButton
 from napari_noise2self import Denoiser, TrainingConfig
 from napari_noise2self.stacks.reading import read
 from napari_noise2self.stacks.stack import Stack
-from napari_noise2self.stacks.store import PartialStore
 from napari_noise2self.stacks.suits import remember
 from napari_noise2self.stacks.targets import partial_of
 from napari_noise2self.stacks.writing import write
@@ -218,37 +216,28 @@ def test_a_layer_becomes_a_file_and_a_layer_that_reads_it(
 
 
 def test_what_was_stopped_or_closed_is_gone_on_with(
-    loaded, viewer, model, click, done, qtbot, tmp_path, monkeypatch, frame_by_frame
+    loaded, viewer, model, click, done, qtbot, tmp_path, slow_disk
 ):
-    write_region = PartialStore.write
-    wrote, go = threading.Event(), threading.Event()
-
-    def write_and_wait(store, region, values):
-        write_region(store, region, values)
-        wrote.set()
-        go.wait(TIMEOUT / 1000)
 
     dock, target = loaded, tmp_path / "out.ome.tif"
-    with monkeypatch.context() as patch:
-        patch.setattr(PartialStore, "write", write_and_wait)
-        dock.exporter.name_target(target)
-        click(dock, "export")
-        qtbot.waitUntil(wrote.is_set, timeout=TIMEOUT)
-        click(dock, "stop")
-        go.set()
-        done(dock)
-        assert "Resume goes on" in dock.message.text()
-        assert not target.exists()
-        assert partial_of(target).is_dir()
-        part = viewer.layers["cells denoised"].data
-        assert 0 < sum(bool(part[t].any()) for t in range(3)) < 3
-        # Again, and the dock is closed meanwhile.
-        wrote.clear(), go.clear()
-        click(dock, "resume")
-        qtbot.waitUntil(wrote.is_set, timeout=TIMEOUT)
-        viewer.window.remove_dock_widget(dock)
-        go.set()
-        assert [layer.name for layer in viewer.layers] == ["cells"]
+    dock.exporter.name_target(target)
+    click(dock, "export")
+    qtbot.waitUntil(slow_disk.wrote.is_set, timeout=TIMEOUT)
+    click(dock, "stop")
+    slow_disk.go.set()
+    done(dock)
+    assert "Resume goes on" in dock.message.text()
+    assert not target.exists()
+    assert partial_of(target).is_dir()
+    part = viewer.layers["cells denoised"].data
+    assert 0 < sum(bool(part[t].any()) for t in range(3)) < 3
+    # Again, and the dock is closed meanwhile.
+    slow_disk.wrote.clear(), slow_disk.go.clear()
+    click(dock, "resume")
+    qtbot.waitUntil(slow_disk.wrote.is_set, timeout=TIMEOUT)
+    viewer.window.remove_dock_widget(dock)
+    slow_disk.go.set()
+    assert [layer.name for layer in viewer.layers] == ["cells"]
     # A new dock knows no model, but the unfinished result does.
     again = open_export(viewer)
     again.exporter.name_target(target)
@@ -390,29 +379,20 @@ def test_the_viewer_is_closed_while_it_exports(
     done,
     qtbot,
     tmp_path,
-    monkeypatch,
-    frame_by_frame,
+    slow_disk,
 ):
     viewer = make_napari_viewer(show=True)
     viewer.add_image(noisy((3, 64, 64)), name="cells", axis_labels=("t", "y", "x"))
     dock = open_export(viewer)
     dock.exporter.load(model)
     done(dock)
-    wrote, go = threading.Event(), threading.Event()
-    write_region = PartialStore.write
 
-    def write_and_wait(store, region, values):
-        write_region(store, region, values)
-        wrote.set()
-        go.wait(TIMEOUT / 1000)
-
-    monkeypatch.setattr(PartialStore, "write", write_and_wait)
     target = tmp_path / "out.ome.tif"
     dock.exporter.name_target(target)
     click(dock, "export")
-    qtbot.waitUntil(wrote.is_set, timeout=TIMEOUT)
+    qtbot.waitUntil(slow_disk.wrote.is_set, timeout=TIMEOUT)
     viewer.close()
-    go.set()
+    slow_disk.go.set()
     qtbot.waitUntil(lambda: not _locked(target), timeout=TIMEOUT)
     assert not target.exists()
     assert partial_of(target).is_dir()

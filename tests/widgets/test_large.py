@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import dask.array as da
 import numpy as np
 import pytest
@@ -115,22 +113,14 @@ def test_what_was_learned_is_kept_where_the_disk_is_full(
     assert dock.outcome.save.isVisibleTo(dock)
 
 
-def test_closing_the_dock_leaves_what_is_done(dock, viewer, click, qtbot, tmp_path, monkeypatch):
-    wrote, closed = threading.Event(), threading.Event()
-    write = PartialStore.write
+def test_closing_the_dock_leaves_what_is_done(dock, viewer, click, qtbot, tmp_path, slow_disk):
 
-    def write_and_wait(store, region, values):
-        write(store, region, values)
-        wrote.set()
-        closed.wait(TIMEOUT / 1000)
-
-    monkeypatch.setattr(PartialStore, "write", write_and_wait)
     click(dock, "train")
     choose(dock, tmp_path, "mine")
-    qtbot.waitUntil(wrote.is_set, timeout=TIMEOUT)
+    qtbot.waitUntil(slow_disk.wrote.is_set, timeout=TIMEOUT)
     viewer.window.remove_dock_widget(dock)
     assert [layer.name for layer in viewer.layers] == ["cells"]
-    closed.set()
+    slow_disk.go.set()
     pool = QThreadPool.globalInstance()
     qtbot.waitUntil(lambda: pool.activeThreadCount() == 0, timeout=TIMEOUT)
     assert [entry.name for entry in tmp_path.iterdir()] == ["mine.ome.zarr.partial"]
@@ -138,25 +128,16 @@ def test_closing_the_dock_leaves_what_is_done(dock, viewer, click, qtbot, tmp_pa
 
 
 def test_what_was_stopped_is_gone_on_with_in_apply_and_export(
-    dock, viewer, click, wait_for, qtbot, tmp_path, monkeypatch, frame_by_frame
+    dock, viewer, click, wait_for, qtbot, tmp_path, slow_disk
 ):
-    wrote, go = threading.Event(), threading.Event()
-    write = PartialStore.write
 
-    def write_and_wait(store, region, values):
-        write(store, region, values)
-        wrote.set()
-        go.wait(TIMEOUT / 1000)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(PartialStore, "write", write_and_wait)
-        click(dock, "train")
-        choose(dock, tmp_path, "mine")
-        qtbot.waitUntil(wrote.is_set, timeout=TIMEOUT)
-        wait_for(dock, State.PREDICTING)
-        click(dock, "train")
-        go.set()
-        wait_for(dock, State.DONE)
+    click(dock, "train")
+    choose(dock, tmp_path, "mine")
+    qtbot.waitUntil(slow_disk.wrote.is_set, timeout=TIMEOUT)
+    wait_for(dock, State.PREDICTING)
+    click(dock, "train")
+    slow_disk.go.set()
+    wait_for(dock, State.DONE)
     assert "Go on with it in the dock Apply and export" in dock.outcome.text.text()
     part = np.asarray(viewer.layers["cells denoised"].data)
     assert 0 < sum(frame.any() for frame in part) < 3
