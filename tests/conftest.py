@@ -1,18 +1,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
 
-@pytest.fixture(autouse=True)
-def few_threads() -> None:
-    """Two threads for PyTorch where a test has loaded it: CI machines have no more."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.get_num_threads() > 2:
-        torch.set_num_threads(2)
+# Before PyTorch is loaded, here and in processes that tests start: on images this small its threads
+# mostly wait for each other, and they wait by spinning, which takes the processor from the rest.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
