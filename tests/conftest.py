@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-
 # Before PyTorch is loaded, here and in processes that tests start: on images this small its threads
 # mostly wait for each other, and they wait by spinning, which takes the processor from the rest.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
