@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from dask.system import CPU_COUNT
 from typer.testing import CliRunner
 
 from napari_noise2self import Denoiser, Noise2SelfError, TrainingConfig
@@ -48,10 +49,12 @@ DENOISERS = "sum(type(o).__name__ == 'Denoiser' for o in __import__('gc').get_ob
 @pytest.fixture(scope="module")
 def cluster():
     names = ("OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_", "PYTHONHASHSEED")
-    before = [os.environ.get(name) for name in names]
-    with distributed.connect("local:2") as two_processes:
-        yield distributed.Cluster(two_processes.client, threads=1)
-    assert [os.environ.get(name) for name in names] == before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("OMP_NUM_THREADS", raising=False)
+        before = [os.environ.get(name) for name in names]
+        with distributed.connect("local:2") as two_processes:
+            yield distributed.Cluster(two_processes.client, threads=1)
+        assert [os.environ.get(name) for name in names] == before
 
 
 @pytest.fixture(scope="module")
@@ -162,8 +165,7 @@ def test_the_terminal_shares_the_work(tmp_path, cluster, place):
 
 
 def test_workers_here_have_their_share_of_the_cores(cluster):
-    cores = dask_distributed.LocalCluster.__init__.__globals__["CPU_COUNT"]
-    share = str(max(cores // 2, 1))
+    share = str(max(CPU_COUNT // 2, 1))
     assert set(cluster.client.run(os.getenv, "OMP_NUM_THREADS").values()) == {share}
 
 

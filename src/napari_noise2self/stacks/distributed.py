@@ -333,7 +333,9 @@ def _local_cluster(count: int) -> Iterator[tuple[Any, int]]:
 
     from napari_noise2self.stacks.distributed_worker import REGIONS_AT_ONCE, LocalWorker
 
-    threads = max(CPU_COUNT // count, 1)
+    # The variable is per process, here as everywhere.
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(asked) if asked.isdecimal() else max(CPU_COUNT // count, 1)
     environment = {
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
