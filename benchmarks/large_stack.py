@@ -243,16 +243,17 @@ def main() -> None:
             with tempfile.TemporaryDirectory(dir=top) as folder:
                 rows.append(measure(gb, one_frame, model, denoiser, Path(folder)))
             print_table(rows[-1:])
+            # Kept at once: the largest takes a quarter of an hour.
+            write_result(
+                "large_stack",
+                rows,
+                goal=GOAL,
+                training_steps=denoiser.summary["steps"],
+                averaging=denoiser.config.averaging,
+                device=denoiser.summary["device"],
+            )
     print()
     print_table(rows)
-    write_result(
-        "large_stack",
-        rows,
-        goal=GOAL,
-        training_steps=denoiser.summary["steps"],
-        averaging=denoiser.config.averaging,
-        device=denoiser.summary["device"],
-    )
 
 
 if __name__ == "__main__":
