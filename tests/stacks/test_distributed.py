@@ -18,6 +18,8 @@ from napari_noise2self.cli import app
 from napari_noise2self.engine import streaming
 from napari_noise2self.engine.errors import ClusterError, InputError
 from napari_noise2self.engine.events import Control, PredictionEvent, exhaust
+from napari_noise2self.engine.layout import Layout
+from napari_noise2self.engine.windows import Reach
 from napari_noise2self.stacks import distributed
 from napari_noise2self.stacks.export import export_events
 from napari_noise2self.stacks.reading import read
@@ -252,6 +254,17 @@ def test_a_cluster_that_is_not_there_is_said_in_one_sentence(tmp_path, place, mo
     assert (result.exit_code, result.stdout) == (1, "")
     assert 'pip install "napari-noise2self[distributed]"' in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_each_worker_gets_some_regions():
+    layout, reach = Layout.of((100, 512, 512)), Reach((32, 32), (8, 8))
+    chunks = (2, 512, 512)
+    for workers in (2, 5, 12):
+        regions = streaming.plan(layout, chunks, reach, workers=workers)
+        assert len(regions) >= 4 * workers
+        assert sum(part[0].stop - part[0].start for part in regions) == 100
+    # Not smaller than what is worth the way.
+    assert len(streaming.plan(layout, chunks, reach, workers=1000)) == 50
 
 
 def test_workers_take_the_gpus_in_turn(monkeypatch):

@@ -508,6 +508,8 @@ class Denoiser:
         chunks: Sequence[int],
         axes: str | None = None,
         output: Output = "auto",
+        *,
+        workers: int = 1,
     ) -> list[tuple[slice, ...]]:
         """What `predict_stream` denoises one after the other, to be shared between workers.
 
@@ -518,6 +520,8 @@ class Denoiser:
         chunks : sequence of int
             Per axis of the image, what is written at once: regions are unions
             of whole chunks.
+        workers : int
+            How many share them.
 
         Returns
         -------
@@ -526,7 +530,8 @@ class Denoiser:
         """
         image = as_array(image)
         layout = self.config.layout(image.shape, axes)
-        return plan(layout, chunks, self._method(image, layout, output).reach, chunks_of(image))
+        reach = self._method(image, layout, output).reach
+        return plan(layout, chunks, reach, chunks_of(image), workers)
 
     def hot_rule(self, image: Any, axes: str | None = None) -> HotRule:
         """From which grey value on a lone pixel of an image counts as hot.

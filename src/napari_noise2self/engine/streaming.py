@@ -32,6 +32,9 @@ from napari_noise2self.engine.windows import Box, Place, Reach, cut, shifted, si
 REGION_PIXELS = 2**22
 # Where the source is stored in larger chunks, up to these: each is then read once.
 LARGEST_REGION = 2**24
+# Where workers share them, each is to have at least so many, unless they were smaller than this.
+REGIONS_EACH = 4
+LEAST_REGION = 2**19
 # What a pixel of a region takes in memory: twice as read, twice as result.
 BYTES_PER_PIXEL = 24
 
@@ -90,6 +93,7 @@ def plan(
     chunks: Sequence[int],
     reach: Reach | None,
     source: Sequence[int] | None = None,
+    workers: int = 1,
 ) -> list[Region]:
     """The regions that an array is denoised in, frame after frame.
 
@@ -102,6 +106,9 @@ def plan(
         None if whole frames are needed.
     source : sequence of int, optional
         Per axis, what is read at once.
+    workers : int
+        How many share the regions: each is to have some, so that all end
+        together, but none so small that it is mostly margin.
 
     Returns
     -------
@@ -119,6 +126,9 @@ def plan(
 
     size = units(chunks)
     pixels = min(REGION_PIXELS, room)
+    if workers > 1:
+        share = math.prod(layout.shape) // (workers * REGIONS_EACH)
+        pixels = min(pixels, max(share, LEAST_REGION))
     if source is not None:
         together = units(chunks, source)
         if math.prod(together) <= min(LARGEST_REGION, room):

@@ -172,7 +172,9 @@ class Cluster:
         from napari_noise2self.stacks.export import pixels_hash
 
         layout = denoiser.config.layout(stack.shape, stack.axes)
-        regions = denoiser.regions(stack.data, sink.chunks, stack.axes, output)
+        with self._errors():
+            count = len(self.client.nthreads())
+        regions = denoiser.regions(stack.data, sink.chunks, stack.axes, output, workers=count)
         ledger = Ledger(layout, regions, sink, control.preview_frame)
         progress = ledger.progress()
         yield progress.event()
