@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,11 +171,16 @@ class HotRule:
         """
         parts: list[NDArray[Any]] = []
         # Where images lie far away, the reads wait beside each other.
-        with ThreadPoolExecutor(1 if isinstance(image, np.ndarray) else READERS) as threads:
-            for part in threads.map(lambda place: layout.read(image, *place), hot_samples(layout)):
-                parts.append(part)
-                if control is not None and control.stopped:
-                    break
+        readers = 1 if isinstance(image, np.ndarray) else READERS
+        ahead: deque[Future[NDArray[Any]]] = deque()
+        with ThreadPoolExecutor(readers) as threads:
+            for place in hot_samples(layout):
+                ahead.append(threads.submit(layout.read, image, *place))
+                if len(ahead) == readers:
+                    parts.append(ahead.popleft().result())
+                    if control is not None and control.stopped:
+                        break
+            parts += [part.result() for part in ahead]
         return cls.from_parts(parts)
 
     @classmethod
