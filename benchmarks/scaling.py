@@ -37,7 +37,10 @@ from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.writing import write
 
 # What a worker imports for its first region.
-IMPORTS = "import napari_noise2self.engine.model, napari_noise2self.stacks.export"
+IMPORTS = (
+    "import napari_noise2self.engine.model, napari_noise2self.stacks.export, "
+    "napari_noise2self.stacks.reading, zarr, fsspec.implementations.http"
+)
 
 
 def timed(denoiser: Denoiser, source: str, target: Path, cluster: Cluster | None) -> dict[str, Any]:
