@@ -25,6 +25,7 @@ from napari_noise2self.engine.config import TrainingConfig
 from napari_noise2self.engine.hardware import fast_dtype, place
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.noise import estimate_noise
+from napari_noise2self.engine.optimizer import AdamW
 from napari_noise2self.engine.prediction import Predictor
 from napari_noise2self.engine.preparation import prepare
 from napari_noise2self.engine.sampling import Sampler
@@ -92,12 +93,12 @@ def measure(device: torch.device, ndim: int, crop: int = 128) -> dict:
     sampler = Sampler(data, partition, config, device)
     network = place(networks.build(config, 1, ndim, 0), device, ndim)
     dtype = fast_dtype(device)
-    optimizer, average = training._optimizer(network), training._Average(network)
+    optimizer, average = AdamW(network), training._Average(network)
     rng = np.random.default_rng(0)
     count = sampler.batch_size
 
     def step() -> None:
-        training._step(network, optimizer, sampler, count, rng, dtype)
+        training._step(network, optimizer, 1e-4, sampler, count, rng, dtype)
         average.update(0.05)
 
     x = sampler.batch(count, rng)[0]

@@ -59,3 +59,12 @@ def test_weights_come_from_the_seed_alone_and_leave_global_numbers_as_they_were(
     assert torch.equal(torch.get_rng_state(), before)
     assert all(map(torch.equal, first.parameters(), same.parameters()))
     assert not all(map(torch.equal, first.parameters(), other.parameters()))
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_the_output_is_the_same_with_and_without_gradients(ndim):
+    net = build(TrainingConfig(volume=ndim == 3), 1, ndim, seed=0).eval()
+    x = torch.randn(1, 1, *(5, 37, 44)[-ndim:], generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        without = net(x)
+    assert torch.equal(without, net(x))

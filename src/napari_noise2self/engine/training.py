@@ -31,7 +31,7 @@ from napari_noise2self.engine.sampling import Sampler
 from napari_noise2self.engine.sure_training import STEP, risk
 
 # The automatic length, in steps, for an image of REFERENCE_PIXELS.
-AUTO_STEPS = 200
+AUTO_STEPS = 350
 REFERENCE_PIXELS = 512 * 512
 # How often the score is taken.
 SCORES_PER_RUN = 12
@@ -89,7 +89,7 @@ def plan(config: TrainingConfig, pixels: int, sampler: Sampler, device: torch.de
         growth = (pixels / REFERENCE_PIXELS) ** 0.25
         steps = round(AUTO_STEPS * min(max(growth, 0.75), 3.0))
         if device.type != "cpu":
-            steps *= 4
+            steps *= 2
     return Plan(steps, targets, pixels)
 
 
