@@ -21,7 +21,7 @@ from napari_noise2self import (
 )
 from napari_noise2self.engine.config import Replacement
 from napari_noise2self.engine.networks import DnCNN, build
-from napari_noise2self.engine.prediction import Predictor
+from napari_noise2self.engine.predictor import Predictor
 
 REPLACEMENTS = get_args(Replacement)
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from napari_noise2self import Denoiser, Grid, TrainingConfig, psnr
-from napari_noise2self.engine import model
+from napari_noise2self.engine import trained as trained_module
 from napari_noise2self.engine.errors import InputError, ModelFileError
 
 
@@ -103,7 +103,7 @@ def test_dask_in_dask_out_frame_by_frame(noisy, quick):
 def test_large_data_is_averaged_over_fewer_flips(noisy, quick, monkeypatch):
     denoiser = Denoiser(quick).fit(noisy)
     full = denoiser.predict(noisy)
-    monkeypatch.setattr(model, "FULL_AVERAGING_PIXELS", noisy.size)
+    monkeypatch.setattr(trained_module, "FULL_AVERAGING_PIXELS", noisy.size)
     stack = np.stack([noisy, noisy])
     fewer = denoiser.predict(stack)
     np.testing.assert_array_equal(denoiser.predict(noisy), full)

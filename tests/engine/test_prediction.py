@@ -10,7 +10,7 @@ from torch import nn
 from napari_noise2self import Checkerboard, Grid, RandomPartition, TrainingConfig
 from napari_noise2self.engine.errors import OutOfMemoryError
 from napari_noise2self.engine.networks import DnCNN, build
-from napari_noise2self.engine.prediction import Predictor, symmetries
+from napari_noise2self.engine.predictor import Predictor, symmetries
 from napari_noise2self.engine.windows import Place
 
 CPU = torch.device("cpu")

@@ -76,7 +76,7 @@ def judged(qtbot):
 
     def wait(dock):
         qtbot.waitUntil(lambda: dock.exporter.doubts is not None, timeout=TIMEOUT)
-        qtbot.waitUntil(lambda: dock.exporter._judging is None, timeout=TIMEOUT)
+        qtbot.waitUntil(lambda: not dock.exporter._judge.asking, timeout=TIMEOUT)
         return dock.model.doubts.text()
 
     return wait

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 import os
-import time
 from collections.abc import Callable, Generator, Sequence
-from datetime import UTC, datetime
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from napari_noise2self.engine import networks, training
 from napari_noise2self.engine.arrays import as_array, is_dask
-from napari_noise2self.engine.checks import check_network, check_partition
 from napari_noise2self.engine.config import Output, TrainingConfig
-from napari_noise2self.engine.errors import InputError, OutOfMemoryError
+from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.events import (
     Control,
     Event,
@@ -28,23 +23,15 @@ from napari_noise2self.engine.events import (
     TrainingEvent,
     exhaust,
 )
-from napari_noise2self.engine.grey_range import mapped_by_range
-from napari_noise2self.engine.hardware import engine_errors, place, select_device
+from napari_noise2self.engine.fitting import Lessons, fit_events
+from napari_noise2self.engine.hardware import engine_errors
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.model_file import load_trained, save_trained
 from napari_noise2self.engine.noise import estimate_noise
-from napari_noise2self.engine.partition import Grid, Partition
+from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.prediction import Method, predict_frames
-from napari_noise2self.engine.preparation import (
-    Frame,
-    HotRule,
-    check_image,
-    hot_samples,
-    prepare,
-)
-from napari_noise2self.engine.preview import Preview
-from napari_noise2self.engine.region import Region, described, part_of
-from napari_noise2self.engine.sampling import Sampler
+from napari_noise2self.engine.preparation import Frame, HotRule, check_image, hot_samples
+from napari_noise2self.engine.region import Region
 from napari_noise2self.engine.scoring import HeldOut, Score
 from napari_noise2self.engine.streaming import (
     Sink,
@@ -57,22 +44,8 @@ from napari_noise2self.engine.streaming import (
     stream,
 )
 from napari_noise2self.engine.sure import Risk
-from napari_noise2self.engine.sure_training import check_noise
-from napari_noise2self.engine.targets import (
-    chosen_objective,
-    loss_against,
-    matched,
-    prepare_targets,
-)
-from napari_noise2self.engine.trained import (
-    Trained,
-    best_output,
-    risk_of_output,
-    scoring_pieces,
-)
-
-# Up to this size a prediction is averaged over all flips and rotations.
-FULL_AVERAGING_PIXELS = 2**23
+from napari_noise2self.engine.targets import chosen_objective
+from napari_noise2self.engine.trained import Trained, averaging_of, risk_of_output
 
 Progress = Callable[[Event], None]
 
@@ -232,146 +205,21 @@ class Denoiser:
             False if it was stopped before the first step.
         """
         control = control or Control()
-        images = [as_array(i) for i in (image if isinstance(image, list) else [image])]
-        if not images:
-            raise InputError("The list of images is empty: give at least one image.")
         objective = chosen_objective(
             self.config.objective if self._objective_stated else "n2s",
             self._objective_stated,
             target is not None,
         )
         self.config = self.config.model_copy(update={"objective": objective})
-        goals = None if target is None else matched(image, target, images)
-        named = [axes] * len(images) if axes is None or isinstance(axes, str) else list(axes)
-        if len(named) != len(images):
-            raise InputError(
-                f"There are axes for {len(named)} images, but {len(images)} images: name those of "
-                f"each, or once those of all."
-            )
-        layouts = [
-            self.config.layout(i.shape, letters) for i, letters in zip(images, named, strict=True)
-        ]
-        for layout in layouts[1:]:
-            if layout.channels != layouts[0].channels:
-                raise InputError(
-                    f"The images have {layouts[0].channels} and {layout.channels} channels: one "
-                    f"network needs images with the same number of channels."
-                )
-        parts = [part_of(*pair, region) for pair in zip(images, layouts, strict=True)]
+        lessons = Lessons.of(self.config, image, axes, target, region)
         with engine_errors():
-            began = time.monotonic()
-            device = select_device(self.config.device)
-            data = prepare(parts, control)
-            if data is None:
-                return False
-            if self.config.grey_range is not None:
-                data = mapped_by_range(data, self.config.grey_range)
-            for message in data.notices:
-                yield Notice(message)
-            taught = None
-            if goals is not None:
-                teachers = [part_of(*pair, region) for pair in zip(goals, layouts, strict=True)]
-                taught = prepare_targets(teachers, data, control)
-                if taught is None:
-                    return False
-                for message in taught.notices:
-                    yield Notice(message)
-            ndim = layouts[0].ndim
-            first = layouts[0]
-            noise = estimate_noise(
-                parts[0][0], first.axes, volume=first.volume, depth_axis=first.depth
+            network = self._learned(lessons.layouts[0]) if warm_start else self._custom
+            found = yield from fit_events(
+                lessons, self.config, network, warm_start=warm_start, control=control, out=out
             )
-            partition = self.config.partition or noise.suggestion.partition
-            if self.config.context and isinstance(partition, Grid):
-                slices = min(block.values.shape[1] for block in data.blocks)
-                partition = partition.beside(self.config.context, slices)
-            if objective == "sure":
-                notice = check_noise(noise, self.config.noise_sd)
-            else:
-                notice = noise.notice(partition, automatic=self.config.partition is None)
-            # Nothing is hidden from a network that learns from a target.
-            if notice is not None and taught is None:
-                yield Notice(notice)
-            if self.config.context and noise.patterned and taught is None:
-                yield Notice(
-                    "Part of the noise is the same in every frame (a fixed pattern): neighbouring "
-                    "slices show it to the network, and some of it will stay. Subtract a dark "
-                    "frame, or denoise slice by slice."
-                )
-            check_partition(partition, data.blocks, layouts[0])
-            network = self._learned(layouts[0]) if warm_start else self._custom
-            if network is None:
-                network = networks.build(self.config, layouts[0].channels, ndim, self.config.seed)
-            network = place(network, device, ndim)
-            sampler = Sampler(
-                data, partition, self.config, device, noise, taught.blocks if taught else None
-            )
-            length, config = training.plan(self.config, data.pixels, sampler, device), self.config
-            if warm_start:
-                length, config = training.going_on(length, config, ndim)
-            if self._custom is not None:
-                check_network(network, layouts[0].channels, ndim)
-            preview = None
-            if out is not None and len(images) == 1:
-                preview = Preview(
-                    images[0], layouts[0], data.normalisation, partition, device, control, out
-                )
-            steps, epochs = yield from training.train(
-                network,
-                sampler,
-                length,
-                config,
-                data.normalisation.scale,
-                control,
-                preview,
-            )
-            if not steps:
-                return False
-            self._trained = Trained(
-                network,
-                data.normalisation,
-                partition,
-                self.config.replacement,
-                ndim,
-                sampler.turn,
-                noise,
-                best_output(sampler),
-            )
-            loss = None
-            try:
-                pieces = scoring_pieces(data.blocks, ndim)
-                positions = self._trained.held_out_positions(pieces, self._averaging(layouts[0]))
-                self._trained = self._trained.with_mixing(positions)
-                score = self._trained.score(positions)
-                if taught is not None:
-                    loss = loss_against(
-                        self._trained, data.blocks, taught.blocks, self._averaging(layouts[0])
-                    )
-            except OutOfMemoryError as error:
-                score = Score.unknown()
-                yield Notice(f"The score could not be taken. {error}")
-            self.summary = {
-                "objective": objective,
-                "partition": partition.description(ndim),
-                "network": self.config.network,
-                "epochs": round(epochs, 4),
-                "steps": steps,
-                "device": device.type,
-                "score": score.loss,
-                "quality": score.to_json(),
-                "noise": {"correlated": noise.correlated, "extent": list(noise.extent)},
-                "seconds": round(time.monotonic() - began, 3),
-                "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            }
-            learned_from = described(layouts[0], parts[0][0])
-            if learned_from is not None:
-                self.summary["region"] = learned_from
-            if loss is not None:
-                self.summary["target"] = {
-                    "loss": loss.loss,
-                    "error": loss.error,
-                    "positions": loss.positions,
-                }
+        if found is None:
+            return False
+        self._trained, self.summary = found
         return True
 
     def _learned(self, layout: Layout) -> nn.Module:
@@ -599,18 +447,11 @@ class Denoiser:
             slab = slab or Slab.read(image, layout, part, method.reach)
             return predicted_region(method, slab, layout, part, rule)
 
-    def _averaging(self, layout: Layout) -> int:
-        """How many flips and rotations to average over: most of the gain comes from two."""
-        if not self.config.averaging or self.config.recipe == "plain":
-            return 1
-        pixels = layout.frames * math.prod(layout.spatial_shape)
-        return 8 if pixels <= FULL_AVERAGING_PIXELS else 2
-
     def _method(self, image: Any, layout: Layout, output: Output) -> Method:
         """What is done to the frames of an image, whole or in parts."""
         trained = self._check(image, layout)
         kind = self._usable_output(trained, output)
-        return trained.method(kind, layout.spatial_shape, self._averaging(layout))
+        return trained.method(kind, layout.spatial_shape, averaging_of(self.config, layout))
 
     def _predict_lazily(self, image: Any, axes: str | None, output: Output) -> Any:
         """A dask array of the result, whose blocks are frames or, of large ones, parts."""
@@ -685,7 +526,8 @@ class Denoiser:
                     image, layout.axes, volume=layout.volume, depth_axis=layout.depth
                 )
                 kind = self._usable_output(trained, output)
-                return risk_of_output(trained, image, layout, noise, kind, self._averaging(layout))
+                averaging = averaging_of(self.config, layout)
+                return risk_of_output(trained, image, layout, noise, kind, averaging)
             return trained.score(self._held_out(trained, image, layout))
 
     def held_out(
@@ -729,7 +571,7 @@ class Denoiser:
             for number in range(layout.frames)
         )
         pieces = ((frame.values, frame.valid, None) for frame in frames)
-        return trained.held_out_positions(pieces, self._averaging(layout))
+        return trained.held_out_positions(pieces, averaging_of(self.config, layout))
 
     def _usable_output(self, trained: Trained, output: Output) -> str:
         kind = self.resolved_output(output)

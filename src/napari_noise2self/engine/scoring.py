@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_noise2self.engine.errors import InputError
 
 if TYPE_CHECKING:
-    from napari_noise2self.engine.prediction import Predictor
+    from napari_noise2self.engine.predictor import Predictor
 
 # Squares that are drawn as one in the bootstrap: wider than the errors of a
 # network are alike; smaller ones on small images, which would have too few.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_noise2self.engine.errors import InputError
-from napari_noise2self.engine.prediction import PADDING, STRANGER_MULTIPLE, Symmetry, symmetries
+from napari_noise2self.engine.predictor import PADDING, STRANGER_MULTIPLE, Symmetry, symmetries
 from napari_noise2self.engine.trained import Trained
 
 

@@ -13,19 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from napari_noise2self.engine.config import Replacement
+from napari_noise2self.engine.config import Replacement, TrainingConfig
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.hardware import fast_dtype
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.mixing import Mixing
 from napari_noise2self.engine.noise import NoiseReport
 from napari_noise2self.engine.partition import Partition
-from napari_noise2self.engine.prediction import Method, Part, Predictor
+from napari_noise2self.engine.prediction import Method
+from napari_noise2self.engine.predictor import Part, Predictor
 from napari_noise2self.engine.preparation import Block, Frame, HotRule, Normalisation
 from napari_noise2self.engine.sampling import Sampler
 from napari_noise2self.engine.scoring import HeldOut, Score, held_out, self_supervised_score
 from napari_noise2self.engine.sure import MOST_CLIPPED, Risk, sure
 
+# Up to this size a prediction is averaged over all flips and rotations.
+FULL_AVERAGING_PIXELS = 2**23
 # The score after training is taken on as many pixels of the data as this, at most.
 FINAL_SCORE_PIXELS = 2**22
 SCORE_SHAPES = {2: (512, 512), 3: (32, 128, 128)}
@@ -138,6 +141,14 @@ class Trained:
             self.variance,
         )
         return dataclasses.replace(self, mixing=mixing)
+
+
+def averaging_of(config: TrainingConfig, layout: Layout) -> int:
+    """How many flips and rotations to average over: most of the gain comes from two."""
+    if not config.averaging or config.recipe == "plain":
+        return 1
+    pixels = layout.frames * math.prod(layout.spatial_shape)
+    return 8 if pixels <= FULL_AVERAGING_PIXELS else 2
 
 
 def best_output(sampler: Sampler) -> str:

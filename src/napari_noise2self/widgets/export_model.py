@@ -7,21 +7,17 @@ import math
 import weakref
 from collections.abc import Callable, Sequence
 from enum import Enum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info
 from psygnal import Signal
-from qtpy.QtCore import QTimer
 
 from napari_noise2self.engine.config import TrainingConfig
 from napari_noise2self.engine.errors import InputError, Noise2SelfError
 from napari_noise2self.engine.events import Control, Notice
 from napari_noise2self.engine.layout import Layout
-from napari_noise2self.stacks.growing import Growing
 from napari_noise2self.stacks.provenance import KEY, of_denoiser
-from napari_noise2self.stacks.targets import partial_of
 from napari_noise2self.widgets.application import Application
 from napari_noise2self.widgets.dock import Links, unlink
 from napari_noise2self.widgets.export_choices import (
@@ -31,18 +27,18 @@ from napari_noise2self.widgets.export_choices import (
     work_on_files,
     work_on_layers,
 )
+from napari_noise2self.widgets.export_judge import Judge, stacks_of
 from napari_noise2self.widgets.export_layers import open_file
+from napari_noise2self.widgets.export_live import LiveResults
 from napari_noise2self.widgets.export_words import Model, outcome_in_words
 from napari_noise2self.widgets.export_worker import (
     Exported,
     Request,
     export,
-    judge,
     load,
     tune,
 )
 from napari_noise2self.widgets.layers import Source, images_in, name_axes
-from napari_noise2self.widgets.result_layer import ResultLayer
 from napari_noise2self.widgets.task import Task, sentence
 
 if TYPE_CHECKING:
@@ -50,15 +46,10 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_noise2self.stacks.batch import BatchEvent, Outcome
-    from napari_noise2self.stacks.many import Job
     from napari_noise2self.stacks.stack import Stack
     from napari_noise2self.widgets.controller import Controller
     from napari_noise2self.widgets.session import Outcome as Trained
 
-# The time after which a new choice is looked at, in milliseconds.
-_DEBOUNCE = 200
-# So many images are looked at, whether a model suits them.
-_MOST_JUDGED = 4
 # So many files are opened by one click.
 MOST_OPENED = 10
 
@@ -104,8 +95,6 @@ class Exporter:
         The chosen one.
     layers : list of Image
         The chosen ones.
-    doubts : list of str or None
-        What speaks against the model for the images; None as long as nobody has looked.
     written : list of Path
         The files that were written last.
     """
@@ -124,23 +113,19 @@ class Exporter:
         self.models: list[Model] = []
         self.model: Model | None = None
         self.layers: list[Image] = []
-        self.doubts: list[str] | None = None
         self.written: list[Path] = []
         self._control = Control()
         self._task: Task | None = None
-        self._judging: Task | None = None
         self._ending: set[Task] = set()
         self._application: Application | None = None
         self._waiting: list[Source] = []
-        self._live: dict[Job, tuple[ResultLayer, Growing]] = {}
+        self._live = LiveResults()
+        self._judge = Judge(self._to_judge)
+        self._judge.changed.connect(self.changed.emit)
         self._outcomes: list[Outcome] = []
         self._work: Work | None = None
         self._links: Links = []
         self._layer_links: Links = []
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_DEBOUNCE)
-        self._timer.timeout.connect(self._judge)
         for signal, slot in (
             (viewer.layers.selection.events.changed, self._follow_selection),
             (viewer.layers.events.removed, self._follow_selection),
@@ -155,11 +140,10 @@ class Exporter:
 
     def close(self) -> None:
         """Drop what is under way and let go of everything; what is on the disk stays."""
-        self._timer.stop()
         for links in (self._links, self._layer_links):
             unlink(links)
         self._drop()
-        self.models, self.layers, self.model, self.doubts = [], [], None, None
+        self.models, self.layers, self.model = [], [], None
         self.choices = Choices()
         self.controller.detach(id(self))
 
@@ -262,7 +246,7 @@ class Exporter:
         try:
             work = self.work()
             positions = {
-                job: self._prepare(viewer, job, source)
+                job: self._live.prepare(viewer, job, source, choices.dtype)
                 for job, source in zip(work.jobs, work.sources, strict=bool(work.sources))
             }
         except Exception as error:  # whatever it is, the button must not stay dead
@@ -273,7 +257,7 @@ class Exporter:
         request = Request(
             model=self.model,
             jobs=work.jobs,
-            growing={job: growing for job, (_, growing) in self._live.items()},
+            growing=self._live.growing,
             positions=positions,
             axes=choices.axes,
             output=choices.output,
@@ -319,6 +303,11 @@ class Exporter:
             self._fail(error)
 
     # -- what is known -------------------------------------------------------
+
+    @property
+    def doubts(self) -> list[str] | None:
+        """What speaks against the model for the images; None as long as nobody has looked."""
+        return self._judge.doubts
 
     @property
     def idle(self) -> bool:
@@ -433,19 +422,6 @@ class Exporter:
         show_info(message)
         self._apply_next()
 
-    def _prepare(self, viewer: napari.Viewer, job: Job, source: Source) -> tuple[int, ...]:
-        """Make ready what shows the result of a layer while it is written; the pixel in view."""
-        stack: Stack = job.source.stack  # type: ignore[attr-defined]
-        growing = Growing(stack, job.target, self.choices.dtype)  # type: ignore[arg-type]
-        layout = Layout.of(stack.shape, stack.axes)
-        # What a run that was stopped has left in view.
-        left = str(partial_of(job.target))
-        for layer in images_in(viewer):
-            if (layer.metadata.get(KEY) or {}).get("file") == left:
-                viewer.layers.remove(layer)
-        self._live[job] = ResultLayer(viewer, source, layout), growing
-        return source.position(viewer.dims.point)
-
     def _take_export(self, event: BatchEvent | Exported | Notice) -> None:
         if isinstance(event, Notice):
             return  # an outcome has it, too
@@ -455,24 +431,17 @@ class Exporter:
         many = f"{event.number} of {event.count}: " if event.count > 1 else ""
         phase = {"reading": "reading", "writing": "writing the file"}.get(event.phase, "denoising")
         doing = f"{many}{phase} {event.job.source.name}"
-        if event.phase == "denoising" and event.job in self._live:
-            layer, growing = self._live[event.job]
-            layer.show(growing)
+        if event.phase == "denoising":
+            self._live.show(event.job)
         self._show_progress(doing[:1].upper() + doing[1:], event.fraction, event.seconds_left)
 
     def _take_outcome(self, exported: Exported) -> None:
         outcome = exported.outcome
         self._outcomes.append(outcome)
-        layer, growing = self._live.pop(outcome.job, (None, None))
         written = outcome.written
         if written is not None and written.complete:
             self.written.append(written.path)
-        if layer is None or growing is None:
-            return
-        if written is not None and (written.complete or written.path.exists()):
-            layer.complete(growing, exported.info)
-        else:
-            layer.discard()
+        self._live.take(outcome, exported.info)
 
     def _sum_up(self) -> None:
         """Say what came of an export."""
@@ -487,43 +456,35 @@ class Exporter:
         self.message = sentence(error, "applying or exporting")
         self._application = None
         self._waiting, self._outcomes = [], []
-        self._discard()
+        self._live.discard()
         self.stage = Stage.IDLE
         show_error(self.message)
         self._follow_state()
 
-    def _discard(self) -> None:
-        """Take away the layers of results that are unfinished."""
-        for layer, _ in self._live.values():
-            layer.discard()
-        self._live = {}
-
     def _drop(self) -> None:
         """End what is under way, and hear no more of it."""
         self._control.stop()
-        for task in (self._task, self._judging):
-            if task is not None:
-                task.drop()
-                self._ending.add(task)
-        self._task = self._judging = None
+        self._judge.close()
+        if self._task is not None:
+            self._task.drop()
+            self._ending.add(self._task)
+            self._task = None
         if self._application is not None:
             self._application.abandon()
             self._application = None
         self._waiting = []
-        self._discard()
+        self._live.discard()
         self.stage = Stage.IDLE
 
     def _end(self, task: Task) -> None:
         self._ending.discard(task)
-        if task is self._judging:
-            self._judging = None
         if task is not self._task:
             return
         self._task = None
         if self._outcomes:
             self._sum_up()
             self._outcomes = []
-        self._discard()
+        self._live.discard()
         if self._application is None:
             self.stage = Stage.IDLE
         self._look_again()
@@ -532,45 +493,16 @@ class Exporter:
 
     def _look_again(self) -> None:
         """The choice has changed: what was found out is out of date."""
-        self.doubts = self._work = None
-        if self._judging is not None:
-            self._judging.drop()
-            self._ending.add(self._judging)
-            self._judging = None
-        self._timer.start()
+        self._work = None
+        self._judge.ask_again()
         self.changed.emit()
 
-    def _judge(self) -> None:
+    def _to_judge(self) -> tuple[Model, list[Callable[[], Stack]]] | None:
+        """What is to be asked; nothing while something else is under way."""
         if self.model is None or not self.idle:
-            return  # asked again when it is over
-        try:
-            stacks = self._to_judge()
-        except Noise2SelfError:
-            return  # it is said when it is tried
-        if not stacks:
-            return
-        self._judging = Task(
-            judge,
-            self.model,
-            stacks,
-            on_result=self._take_doubts,
-            on_error=lambda error: self._take_doubts([str(error)]),
-            on_end=self._end,
-        )
-
-    def _to_judge(self) -> list[Callable[[], Stack]]:
-        if self.choices.images:
-            from napari_noise2self.stacks.many import find_images
-            from napari_noise2self.stacks.reading import read
-
-            first = find_images(self.choices.images).inputs[0]
-            return [partial(read, first.path, self.choices.axes or None)]
-        stacks = [Source.of(layer).stack() for layer in self.layers[:_MOST_JUDGED]]
-        return [partial(_itself, stack) for stack in stacks]
-
-    def _take_doubts(self, doubts: list[str]) -> None:
-        self.doubts = doubts
-        self.changed.emit()
+            return None
+        stacks = stacks_of(self.choices.images, self.choices.axes, self.layers)
+        return (self.model, stacks) if stacks else None
 
     # -- what the surroundings say --------------------------------------------
 
@@ -591,8 +523,8 @@ class Exporter:
             self.changed.emit()
 
     def _follow_state(self, _: Any = None) -> None:
-        if self.idle and self.doubts is None:
-            self._timer.start()
+        if self.idle:
+            self._judge.ask()
         self.changed.emit()
 
     def _follow_selection(self, _: Any = None) -> None:
@@ -624,7 +556,3 @@ class Exporter:
 
     def _follow_layer(self, _: Any = None) -> None:
         self._look_again()
-
-
-def _itself(stack: Stack) -> Stack:
-    return stack
