@@ -33,8 +33,8 @@ from skimage.restoration import (
 )
 
 import napari_noise2self as n2s
-from napari_noise2self.engine.calibrated import OUTPUTS
-from napari_noise2self.engine.filters import FILTER_NAMES, chosen, installed
+from napari_noise2self.engine.calibration.calibrated import OUTPUTS
+from napari_noise2self.engine.filters.catalogue import FILTER_NAMES, chosen, installed
 
 
 class Counted:

@@ -31,7 +31,7 @@ from noise import MODERATE, SCENES, rate
 from pairs import pairs
 
 import napari_noise2self as n2s
-from napari_noise2self.engine.residual import examine_residual
+from napari_noise2self.engine.residual.examine import examine_residual
 
 Image = NDArray[np.float64]
 BLURS: dict[str, Any] = {"white": None, "rows 0.7": (0, 0.7), "both 1": 1.0}

@@ -24,7 +24,7 @@ from napari_noise2self.engine import networks, training
 from napari_noise2self.engine.config import TrainingConfig
 from napari_noise2self.engine.hardware import fast_dtype, place
 from napari_noise2self.engine.layout import Layout
-from napari_noise2self.engine.noise import estimate_noise
+from napari_noise2self.engine.noise.estimate import estimate_noise
 from napari_noise2self.engine.optimizer import AdamW
 from napari_noise2self.engine.predictor import Predictor
 from napari_noise2self.engine.preparation import prepare

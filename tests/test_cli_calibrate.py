@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from napari_noise2self import RandomPartition
 from napari_noise2self.cli import app
-from napari_noise2self.engine import calibration
+from napari_noise2self.engine.calibration import calibrate as calibration
 from napari_noise2self.stacks.reading import read
 from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.writing import write
@@ -102,9 +102,9 @@ def test_what_cannot_be_done_is_one_sentence(files, words, status, sentence):
 
 
 def test_a_filter_that_fails_is_told_below_the_table(files, monkeypatch):
-    from napari_noise2self.engine import filters
+    from napari_noise2self.engine.filters import catalogue
 
-    monkeypatch.setattr(filters, "installed", lambda name: False)
+    monkeypatch.setattr(catalogue, "installed", lambda name: False)
     result = run(files[0], "--filters", "gaussian,bm3d")
     assert result.exit_code == 0
     assert result.stdout.splitlines()[-1].startswith("BM3D is not installed: pip install")

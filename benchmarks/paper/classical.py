@@ -23,7 +23,7 @@ from skimage.filters import median
 from skimage.restoration import denoise_nl_means, denoise_wavelet
 
 import napari_noise2self as n2s
-from napari_noise2self.engine.filters import FILTER_NAMES, installed
+from napari_noise2self.engine.filters.catalogue import FILTER_NAMES, installed
 
 DEFAULTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "median": median,

@@ -11,16 +11,16 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_noise2self.engine.calibration import calibrate
+    from napari_noise2self.engine.calibration.calibrate import calibrate
     from napari_noise2self.engine.comparison import compare
     from napari_noise2self.engine.config import TrainingConfig
     from napari_noise2self.engine.errors import Noise2SelfError
     from napari_noise2self.engine.invariance import j_invariant
     from napari_noise2self.engine.model import Denoiser
-    from napari_noise2self.engine.noise import NoiseReport, estimate_noise
+    from napari_noise2self.engine.noise.estimate import NoiseReport, estimate_noise
     from napari_noise2self.engine.partition import Checkerboard, Grid, RandomPartition
     from napari_noise2self.engine.pipeline import denoise
-    from napari_noise2self.engine.residual import examine_residual
+    from napari_noise2self.engine.residual.examine import examine_residual
     from napari_noise2self.engine.scoring import psnr, scale_invariant_psnr, ssim
 
 _HOMES = {
@@ -28,14 +28,14 @@ _HOMES = {
     "Denoiser": "engine.model",
     "Grid": "engine.partition",
     "Noise2SelfError": "engine.errors",
-    "NoiseReport": "engine.noise",
+    "NoiseReport": "engine.noise.estimate",
     "RandomPartition": "engine.partition",
     "TrainingConfig": "engine.config",
-    "calibrate": "engine.calibration",
+    "calibrate": "engine.calibration.calibrate",
     "compare": "engine.comparison",
     "denoise": "engine.pipeline",
-    "estimate_noise": "engine.noise",
-    "examine_residual": "engine.residual",
+    "estimate_noise": "engine.noise.estimate",
+    "examine_residual": "engine.residual.examine",
     "j_invariant": "engine.invariance",
     "psnr": "engine.scoring",
     "scale_invariant_psnr": "engine.scoring",

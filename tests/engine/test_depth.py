@@ -15,7 +15,7 @@ from napari_noise2self import Checkerboard, Denoiser, Grid, Noise2SelfError, Tra
 from napari_noise2self.engine import networks
 from napari_noise2self.engine.comparison import compare_events
 from napari_noise2self.engine.events import Notice
-from napari_noise2self.engine.noise import estimate_noise
+from napari_noise2self.engine.noise.estimate import estimate_noise
 from napari_noise2self.engine.torchscript import compiled
 from tests.engine.conftest import listen_to, scene
 

@@ -9,7 +9,7 @@ import napari_noise2self as n2s
 from napari_noise2self import Denoiser, Grid, TrainingConfig
 from napari_noise2self.engine.events import Notice
 from napari_noise2self.engine.layout import Layout
-from napari_noise2self.engine.noise import estimate_noise
+from napari_noise2self.engine.noise.estimate import estimate_noise
 from napari_noise2self.engine.preparation import prepare
 from napari_noise2self.engine.recorruption import STRENGTH
 from napari_noise2self.engine.sampling import Sampler

@@ -15,7 +15,7 @@ from qtpy.QtGui import QImage
 from qtpy.QtWidgets import QAbstractScrollArea, QFileDialog, QPushButton
 from scipy import ndimage
 
-from napari_noise2self.engine import noise as noise_module
+from napari_noise2self.engine.noise import estimate as noise_module
 from napari_noise2self.engine.partition import Grid
 from napari_noise2self.stacks import samples
 from napari_noise2self.widgets.figure import BLUE

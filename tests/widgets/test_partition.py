@@ -18,10 +18,10 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractScrollArea, QApplication, QPushButton
 
 from napari_noise2self.engine import leakage
-from napari_noise2self.engine import noise as noise_module
 from napari_noise2self.engine.leakage import Block
 from napari_noise2self.engine.masking import masked_input
-from napari_noise2self.engine.noise import estimate_noise
+from napari_noise2self.engine.noise import estimate as noise_module
+from napari_noise2self.engine.noise.estimate import estimate_noise
 from napari_noise2self.engine.partition import Checkerboard, Grid, RandomPartition
 from napari_noise2self.widgets.partition import PartitionWidget
 from napari_noise2self.widgets.partition_layers import HIDDEN, TARGET

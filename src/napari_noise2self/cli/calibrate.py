@@ -26,8 +26,8 @@ from napari_noise2self.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from napari_noise2self.engine.calibrated import CalibratedFilter
-    from napari_noise2self.engine.calibration_report import Calibration
+    from napari_noise2self.engine.calibration.calibrated import CalibratedFilter
+    from napari_noise2self.engine.calibration.report import Calibration
     from napari_noise2self.stacks.finishing import Written
     from napari_noise2self.stacks.stack import Stack
     from napari_noise2self.stacks.writing import DtypeChoice
@@ -119,7 +119,7 @@ def _calibrated(stack: Stack, quiet: bool, **settings: Any) -> Calibration:
     """The calibration, with a progress bar."""
     with progress_bar(quiet) as bar:
         task = bar.add_task("Calibrating", total=None, left="")
-        from napari_noise2self.engine.calibration import calibrate
+        from napari_noise2self.engine.calibration.calibrate import calibrate
         from napari_noise2self.engine.events import Notice
 
         def show(event: Any) -> None:
@@ -164,7 +164,7 @@ def _filtered(
 
 def _lines(found: Calibration) -> Iterator[str]:
     """The table, and what it is based on."""
-    from napari_noise2self.engine.calibrated import described
+    from napari_noise2self.engine.calibration.calibrated import described
 
     table = [["filter", "parameters", "loss", "± error", "gain", "at least", "seconds"]]
     with_truth = any(curve.mse is not None for curve in found.curves)

@@ -14,7 +14,7 @@ from napari_noise2self.cli.console import errors, say
 from napari_noise2self.cli.options import Axes, Json, Quiet, Source, flag
 
 if TYPE_CHECKING:
-    from napari_noise2self.engine.noise import NoiseReport
+    from napari_noise2self.engine.noise.estimate import NoiseReport
 
 
 def noise(
@@ -33,7 +33,7 @@ def noise(
 ) -> None:
     """Say what the noise of the image IN is, and how to denoise it therefore."""
     with errors():
-        from napari_noise2self.engine.noise import estimate_noise
+        from napari_noise2self.engine.noise.estimate import estimate_noise
         from napari_noise2self.stacks.reading import read
 
         stack = read(source, axes)
@@ -42,7 +42,7 @@ def noise(
         report = estimate_noise(stack.data, stack.axes, volume=volume)
         examined = None
         if residual is not None:
-            from napari_noise2self.engine.residual import examine_residual
+            from napari_noise2self.engine.residual.examine import examine_residual
 
             denoised = read(residual)
             examined = examine_residual(stack.data, denoised.data, stack.axes, report)

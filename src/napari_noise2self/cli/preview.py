@@ -93,7 +93,7 @@ def preview(
             say(notice, quiet)
         place, frame = _crop(stack, volume)
         if config.partition is None:
-            from napari_noise2self.engine.noise import estimate_noise
+            from napari_noise2self.engine.noise.estimate import estimate_noise
 
             found = estimate_noise(place.data, place.axes, volume=volume).suggestion.partition
             config = config.model_copy(update={"partition": found})

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_noise2self.engine.arrays import as_array
-from napari_noise2self.engine.calibrated import CalibratedFilter
-from napari_noise2self.engine.calibration import calibrate_events
-from napari_noise2self.engine.calibration_report import CalibrationEvent
+from napari_noise2self.engine.calibration.calibrate import calibrate_events
+from napari_noise2self.engine.calibration.calibrated import CalibratedFilter
+from napari_noise2self.engine.calibration.report import CalibrationEvent
 from napari_noise2self.engine.config import (
     DEFAULT_NETWORKS,
     NETWORK_TITLES,
@@ -30,12 +30,12 @@ from napari_noise2self.engine.config import (
 )
 from napari_noise2self.engine.errors import InputError, Noise2SelfError
 from napari_noise2self.engine.events import INTERVAL, Control, Notice, TrainingEvent, exhaust
-from napari_noise2self.engine.filters import DEFAULT_FILTERS, FILTER_NAMES, named
+from napari_noise2self.engine.filters.catalogue import DEFAULT_FILTERS, FILTER_NAMES, named
 from napari_noise2self.engine.hardware import engine_errors
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.model import Denoiser
-from napari_noise2self.engine.noise import estimate_noise
-from napari_noise2self.engine.noise_report import NoiseReport
+from napari_noise2self.engine.noise.estimate import estimate_noise
+from napari_noise2self.engine.noise.report import NoiseReport
 from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.preparation import check_image
 from napari_noise2self.engine.ranking import Ranking, Row

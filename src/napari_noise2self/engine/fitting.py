@@ -22,7 +22,7 @@ from napari_noise2self.engine.events import Control, Notice, TrainingEvent
 from napari_noise2self.engine.grey_range import mapped_by_range
 from napari_noise2self.engine.hardware import place, select_device
 from napari_noise2self.engine.layout import Layout
-from napari_noise2self.engine.noise import NoiseReport, estimate_noise
+from napari_noise2self.engine.noise.estimate import NoiseReport, estimate_noise
 from napari_noise2self.engine.partition import Grid, Partition
 from napari_noise2self.engine.preparation import TrainingData, prepare
 from napari_noise2self.engine.preview import Preview

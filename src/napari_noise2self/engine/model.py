@@ -27,7 +27,7 @@ from napari_noise2self.engine.fitting import Lessons, fit_events
 from napari_noise2self.engine.hardware import engine_errors
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.model_file import load_trained, save_trained
-from napari_noise2self.engine.noise import estimate_noise
+from napari_noise2self.engine.noise.estimate import estimate_noise
 from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.prediction import Method, predict_frames
 from napari_noise2self.engine.preparation import Frame, HotRule, check_image, hot_samples

@@ -31,9 +31,9 @@ from napari_noise2self.engine.errors import ModelFileError
 from napari_noise2self.engine.hardware import place, select_device
 from napari_noise2self.engine.mixing import Mixing
 from napari_noise2self.engine.networks_former import FormerUNet
-from napari_noise2self.engine.noise import NoiseReport
-from napari_noise2self.engine.noise_correlation import AxisCorrelation
-from napari_noise2self.engine.noise_report import ChannelNoise, suggest
+from napari_noise2self.engine.noise.correlation import AxisCorrelation
+from napari_noise2self.engine.noise.estimate import NoiseReport
+from napari_noise2self.engine.noise.report import ChannelNoise, suggest
 from napari_noise2self.engine.partition import partition_from
 from napari_noise2self.engine.preparation import Normalisation
 from napari_noise2self.engine.trained import Trained

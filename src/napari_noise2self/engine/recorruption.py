@@ -21,7 +21,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from napari_noise2self.engine.noise import NoiseReport
+from napari_noise2self.engine.noise.estimate import NoiseReport
 from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.preparation import Block, Normalisation
 from napari_noise2self.engine.sure import probe

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from napari_noise2self.engine.config import TrainingConfig
 from napari_noise2self.engine.masking import masked_input, needs_generator
-from napari_noise2self.engine.noise import NoiseReport
+from napari_noise2self.engine.noise.estimate import NoiseReport
 from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.preparation import Block, TrainingData
 from napari_noise2self.engine.recorruption import Recorruption, can_recorrupt

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from napari_noise2self.engine.errors import InputError
-from napari_noise2self.engine.noise import NoiseReport
+from napari_noise2self.engine.noise.estimate import NoiseReport
 from napari_noise2self.engine.preparation import Block, Normalisation
 from napari_noise2self.engine.recorruption import deviation_map
 from napari_noise2self.engine.sure import MOST_CLIPPED, probe

@@ -18,7 +18,7 @@ from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.hardware import fast_dtype
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.mixing import Mixing
-from napari_noise2self.engine.noise import NoiseReport
+from napari_noise2self.engine.noise.estimate import NoiseReport
 from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.prediction import Method
 from napari_noise2self.engine.predictor import Part, Predictor

@@ -13,7 +13,7 @@ from napari_noise2self.stacks.lazy import LazyArray, Region
 from napari_noise2self.stacks.stack import Stack
 
 if TYPE_CHECKING:
-    from napari_noise2self.engine.calibrated import CalibratedFilter
+    from napari_noise2self.engine.calibration.calibrated import CalibratedFilter
 
 
 class Filtered(LazyArray):

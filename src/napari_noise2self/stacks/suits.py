@@ -15,7 +15,7 @@ from napari_noise2self.stacks.stack import Stack
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.model import Denoiser
-    from napari_noise2self.engine.noise_report import NoiseReport
+    from napari_noise2self.engine.noise.report import NoiseReport
     from napari_noise2self.engine.trained import Trained
 
 # Where the summary of a model says what it was trained on.
@@ -122,7 +122,7 @@ def suitability(denoiser: Denoiser, stack: Stack) -> list[str]:
     InputError
         If the stack cannot be read.
     """
-    from napari_noise2self.engine.noise import estimate_noise
+    from napari_noise2self.engine.noise.estimate import estimate_noise
 
     try:
         denoiser.check(stack.data, stack.axes)

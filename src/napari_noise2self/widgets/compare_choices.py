@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 from napari_noise2self.engine.config import DEFAULT_NETWORKS, NETWORK_TITLES
 from napari_noise2self.engine.errors import InputError
-from napari_noise2self.engine.filters import DEFAULT_FILTERS, FILTER_NAMES, installed, named
+from napari_noise2self.engine.filters.catalogue import (
+    DEFAULT_FILTERS,
+    FILTER_NAMES,
+    installed,
+    named,
+)
 from napari_noise2self.widgets.compare_region import Region, fits, is_small
 from napari_noise2self.widgets.compare_worker import Request
 from napari_noise2self.widgets.layers import Source, images_in

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_noise2self.engine.filters import named
+from napari_noise2self.engine.filters.catalogue import named
 
 if TYPE_CHECKING:
-    from napari_noise2self.engine.calibration_report import CalibrationEvent, Point
+    from napari_noise2self.engine.calibration.report import CalibrationEvent, Point
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from napari_noise2self.widgets.figure import BLUE, ORANGE, Figure
 from napari_noise2self.widgets.theme import Colours
 
 if TYPE_CHECKING:
-    from napari_noise2self.engine.noise_map import Autocorrelation
-    from napari_noise2self.engine.noise_report import ChannelNoise
-    from napari_noise2self.engine.residual import ChannelResidual
+    from napari_noise2self.engine.noise.map import Autocorrelation
+    from napari_noise2self.engine.noise.report import ChannelNoise
+    from napari_noise2self.engine.residual.examine import ChannelResidual
 
 _GREY = "#8c8c8c"
 # The scale of a map of weak correlation.
@@ -205,7 +205,7 @@ class BandsFigure(Figure):
 
     def show_channel(self, channel: ChannelResidual | None) -> None:
         """Draw the bands of a channel, as far as they are known."""
-        from napari_noise2self.engine.residual_bands import BANDS
+        from napari_noise2self.engine.residual.bands import BANDS
 
         self._channel = channel
         # The widest band says more of brightness than of detail.
@@ -265,7 +265,7 @@ class BandsFigure(Figure):
 
     def table(self) -> dict[str, Sequence[Any]]:
         """One row per place and band."""
-        from napari_noise2self.engine.residual_bands import BANDS, GROUPS
+        from napari_noise2self.engine.residual.bands import BANDS, GROUPS
 
         channel = self._channel
         rows = [

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Image
 
-    from napari_noise2self.engine.residual import ResidualReport
+    from napari_noise2self.engine.residual.examine import ResidualReport
     from napari_noise2self.widgets.session import Session
 
 # What is under way, by its name.

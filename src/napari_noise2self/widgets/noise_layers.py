@@ -14,7 +14,7 @@ from napari_noise2self.widgets.layers import AIDE, Source
 if TYPE_CHECKING:
     import napari
 
-    from napari_noise2self.engine.residual_map import ResidualMap
+    from napari_noise2self.engine.residual.map import ResidualMap
     from napari_noise2self.widgets.noise_worker import Defects
 
 # Blue where noise is missing, orange where there is image: colour-blind people can tell them.
@@ -67,7 +67,7 @@ def show_map(viewer: napari.Viewer, source: Source, found: ResidualMap) -> None:
         The noisy layer.
     found : ResidualMap
     """
-    from napari_noise2self.engine.residual_map import CELL
+    from napari_noise2self.engine.residual.map import CELL
 
     layer = source.layer
     layout = Layout.of(source.data.shape, source.axes)

@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from napari_noise2self.engine.noise_report import ChannelNoise, NoiseReport
-    from napari_noise2self.engine.residual import ChannelResidual, ResidualReport
+    from napari_noise2self.engine.noise.report import ChannelNoise, NoiseReport
+    from napari_noise2self.engine.residual.examine import ChannelResidual, ResidualReport
 
 # Keeps a number and its unit on one line.
 _NBSP = "\N{NO-BREAK SPACE}"

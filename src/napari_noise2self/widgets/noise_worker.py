@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_noise2self.engine.noise_map import Autocorrelation
-    from napari_noise2self.engine.noise_report import NoiseReport
-    from napari_noise2self.engine.residual import ResidualReport
+    from napari_noise2self.engine.noise.map import Autocorrelation
+    from napari_noise2self.engine.noise.report import NoiseReport
+    from napari_noise2self.engine.residual.examine import ResidualReport
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ def measure(
 ) -> Generator[Measured, None, None]:
     """Estimate the noise of a layer."""
     with _in_words("The noise could not be measured"):
-        from napari_noise2self.engine.noise import estimate_noise
-        from napari_noise2self.engine.noise_map import noise_autocorrelation
+        from napari_noise2self.engine.noise.estimate import estimate_noise
+        from napari_noise2self.engine.noise.map import noise_autocorrelation
 
         report = estimate_noise(data, axes, volume=volume)
         if dropped():
@@ -73,7 +73,7 @@ def examine(
 ) -> Generator[Measured | ResidualReport, None, None]:
     """Examine a residual; first the noise, where it was not measured before."""
     with _in_words("The residual could not be examined"):
-        from napari_noise2self.engine.residual import examine_residual
+        from napari_noise2self.engine.residual.examine import examine_residual
 
         if measured is None:
             for measured in measure(noisy, axes, volume, dropped):
@@ -89,7 +89,7 @@ def find_defects(
 ) -> Generator[Defects, None, None]:
     """Look for hot and dead pixels in a frame."""
     with _in_words("Hot pixels could not be looked for"):
-        from napari_noise2self.engine.noise_defects import defects
+        from napari_noise2self.engine.noise.defects import defects
 
         if not dropped():
             yield Defects(*defects(data, axes, frame=frame))

@@ -11,7 +11,7 @@ from napari_noise2self.widgets.partition_worker import suggestions
 from napari_noise2self.widgets.task import Task, sentence
 
 if TYPE_CHECKING:
-    from napari_noise2self.engine.noise_report import Suggestion
+    from napari_noise2self.engine.noise.report import Suggestion
     from napari_noise2self.widgets.scene import Scene
 
 

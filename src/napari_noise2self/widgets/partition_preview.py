@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_noise2self.engine.leakage import Block
-    from napari_noise2self.engine.noise_report import Suggestion
+    from napari_noise2self.engine.noise.report import Suggestion
     from napari_noise2self.widgets.partition_worker import Answer
     from napari_noise2self.widgets.session import Session
 

@@ -8,7 +8,7 @@ from napari_noise2self.engine.inspection import Figures, name_of
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.leakage import Leakage
-    from napari_noise2self.engine.noise_report import Suggestion
+    from napari_noise2self.engine.noise.report import Suggestion
     from napari_noise2self.widgets.partition_shown import Shown
 
 # Keeps a number and its unit on one line.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_noise2self.engine.leakage import Block, Leakage
-    from napari_noise2self.engine.noise_report import Suggestion
+    from napari_noise2self.engine.noise.report import Suggestion
     from napari_noise2self.engine.partition import Partition
     from napari_noise2self.widgets.scene import Scene
 

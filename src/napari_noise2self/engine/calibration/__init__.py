@@ -1,0 +1,1 @@
+"""Filters calibrated and ranked by the self-supervised loss."""

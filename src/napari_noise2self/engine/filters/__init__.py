@@ -1,0 +1,1 @@
+"""Classical filters, and how they are applied to one channel."""

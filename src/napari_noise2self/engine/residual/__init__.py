@@ -1,0 +1,1 @@
+"""What a denoiser took away, and what it left."""
