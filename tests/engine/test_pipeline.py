@@ -113,6 +113,22 @@ def test_the_preview_is_the_result_array_itself(listen):
     assert np.isfinite(out).all()
 
 
+@pytest.mark.parametrize("settings", [{"volume": True}, {"context": 1}])
+def test_of_a_volume_the_slice_in_view_is_previewed(settings):
+    stack = noise(6, 48, 48)
+    out = np.full(stack.shape, np.nan, np.float32)
+    config = CONFIG.model_copy(update={"epochs": 3.0, **settings})
+    control = Control(0)
+    control.preview_depth = 4
+    generator = denoise_events(stack, axes="ZYX", config=config, control=control, out=out)
+    for event in generator:
+        if isinstance(event, TrainingEvent) and event.frame is not None:
+            break
+    generator.close()
+    assert np.isfinite(out[4]).all()
+    assert np.isnan(np.delete(out, 4, 0)).all()
+
+
 def test_a_stop_in_training_still_denoises_and_a_second_one_ends_that(listen):
     stack = noise(3, 48, 48)
     control = Control()

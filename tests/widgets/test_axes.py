@@ -81,3 +81,27 @@ def test_what_is_learned_from(viewer, stack):
     assert seen is not None
     assert seen["Z"] == slice(2, 3)
     assert set(seen) == {"Z", "Y", "X"}
+
+
+def test_a_volume_is_previewed_where_it_is_looked_at(viewer, engine, click, wait_for):
+    layer = viewer.add_image(noisy((5, 48, 64)), name="cells", axis_labels=("z", "y", "x"))
+    dock = open_dock(viewer)
+    dock.session.settings.volume = True
+    viewer.dims.set_current_step(0, 3)
+    click(dock, "train")
+    wait_for(dock, State.TRAINING)
+    control = engine.arguments["control"]
+    assert (control.preview_frame, control.preview_depth) == (0, 3)
+    viewer.dims.set_current_step(0, 1)
+    assert control.preview_depth == 1
+    # In view is the plane of Z and X, and then all of the volume.
+    viewer.dims.order = (1, 0, 2)
+    assert control.preview_depth is None
+    viewer.dims.order = (0, 1, 2)
+    assert control.preview_depth == 1
+    viewer.dims.ndisplay = 3
+    assert control.preview_depth is None
+    viewer.dims.ndisplay = 2
+    engine.go.set()
+    wait_for(dock, State.DONE)
+    assert layer in viewer.layers

@@ -123,10 +123,13 @@ class Control:
     ----------
     preview_frame : int or None
         The frame that previews are made of; None makes none.
+    preview_depth : int or None
+        The slice that they are made of where frames are volumes; None is all of them.
     """
 
     def __init__(self, preview_frame: int | None = None) -> None:
         self.preview_frame = preview_frame
+        self.preview_depth: int | None = None
         self._stop = threading.Event()
         self._running = threading.Event()
         self._running.set()

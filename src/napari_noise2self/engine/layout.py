@@ -174,6 +174,13 @@ class Layout:
         ]
         return int(np.ravel_multi_index(numbers, counts)) if counts else 0
 
+    def depth_at(self, position: Sequence[int]) -> int | None:
+        """The slice of a volume that the pixel at `position` belongs to; None in 2-D."""
+        if not self.volume:
+            return None
+        at = int(position[self.axes.index(self.depth)])
+        return min(max(at, 0), self.size(self.depth) - 1)
+
     def read(self, array: Any, frame: int, region: tuple[slice, ...] | None = None) -> NDArray[Any]:
         """One frame of any array that can be indexed (numpy, dask, zarr).
 

@@ -1,4 +1,4 @@
-"""The frame in view, denoised while training goes on."""
+"""What is in view, denoised while training goes on."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.prediction import Method
 from napari_noise2self.engine.predictor import Part, Predictor
 from napari_noise2self.engine.preparation import Frame, HotRule, Normalisation
-from napari_noise2self.engine.windows import Place
+from napari_noise2self.engine.windows import Box, Place
 
 
 class Preview:
-    """Fills the frame in view with what the network can do by now."""
+    """Fills the frame in view with what the network can do by now.
+
+    Of a volume only the slice in view, if there is one: all of it would
+    take longer than anybody waits for a preview.
+    """
 
     def __init__(
         self,
@@ -38,11 +42,11 @@ class Preview:
         self.control, self.out = control, out
         # What belongs to all of the data is found out when it is needed first.
         self._rule: HotRule | None = None
-        self._number: int | None = None
         self._frame: Frame | None = None
+        self._shown: tuple[int, Box] | None = None
 
     def __call__(self, network: nn.Module) -> int | None:
-        """Fill the frame in view; its number, or None if there was nothing to do."""
+        """Fill what is in view; the number of its frame, or None if there was nothing to do."""
         number = self.control.preview_frame
         if number is None:
             return None
@@ -55,15 +59,18 @@ class Preview:
             return predictor.single_pass(frame.values, frame.place)
 
         method = Method(apply, self.normalisation, predictor.reach(shape, masked=False))
-        places = method.windows(Place.whole(shape).read, self.layout)
+        box, depth = Place.whole(shape).read, self.control.preview_depth
+        if depth is not None and self.layout.volume:
+            box = (slice(depth, depth + 1), *box[1:])
+        places = method.windows(box, self.layout)
         for place in places:
-            frame = self._frame if number == self._number else None
+            frame = self._frame if self._shown == (number, box) else None
             if frame is None:
                 frame = Frame.of(
                     self.image, self.layout, self.normalisation, number, self._rule, place
                 )
             if len(places) == 1:
-                self._frame, self._number = frame, number
+                self._frame, self._shown = frame, (number, box)
             for part in apply(frame):
                 if self.control.stopped:
                     return None

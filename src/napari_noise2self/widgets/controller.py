@@ -70,7 +70,12 @@ class Controller:
         self._taught_by: str | None = None
         viewer.layers.events.inserted.connect(self._follow_layers)
         viewer.layers.events.removed.connect(self._follow_layers)
-        viewer.dims.events.point.connect(self._follow_position)
+        for event in (
+            viewer.dims.events.point,
+            viewer.dims.events.order,
+            viewer.dims.events.ndisplay,
+        ):
+            event.connect(self._follow_position)
         self.session.settings.events.preview.connect(self._follow_position)
         self.session.settings.events.layer.connect(self._follow_layer)
         self._follow_layers()
@@ -344,9 +349,13 @@ class Controller:
         viewer = self._viewer()
         if self._job is None or self._source is None or self._layout is None or viewer is None:
             return
-        frame = None
+        frame = depth = None
         if self.session.settings.preview:
-            frame = self._layout.frame_at(self._source.position(viewer.dims.point))
+            position = self._source.position(viewer.dims.point)
+            frame = self._layout.frame_at(position)
+            if not self._source.shows(self._layout.depth, viewer.dims):
+                depth = self._layout.depth_at(position)
+        self._job.control.preview_depth = depth
         self._job.control.preview_frame = frame
 
     # -- the surroundings ----------------------------------------------------

@@ -27,6 +27,7 @@ from napari_noise2self.widgets.origin import origin_of
 
 if TYPE_CHECKING:
     import napari
+    from napari.components import Dims
 
 # In the metadata of layers that only illustrate another one.
 AIDE = "noise2self aide"
@@ -327,6 +328,13 @@ class Source:
             looks={**self.looks, "translate": place},
             alpha=None if self.alpha is None else _part(self.alpha, tuple(index), self.name),
         )
+
+    def shows(self, letter: str, dims: Dims) -> bool:
+        """Whether an axis lies in the plane or the volume that a viewer draws."""
+        if letter not in self.axes:
+            return False
+        # The viewer counts the axes of a layer from the last one.
+        return self.axes.index(letter) + dims.ndim - self.layer.ndim in dims.displayed
 
     def position(self, point: tuple[float, ...]) -> tuple[int, ...]:
         """The pixel of `data` at a position in the world."""
