@@ -354,3 +354,26 @@ def test_wrong_usage_ends_with_status_2():
     ):
         result = run(*words)
         assert (result.exit_code, result.stdout) == (2, "")
+
+
+def test_an_interruption_of_a_single_image_claims_nothing(in_parts, tmp_path, monkeypatch):
+    def interrupt(self, phase, fraction):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch._Progress, "at", interrupt)
+    result = run("apply", "m.safetensors", in_parts / "a2.ome.tif", "out.tif")
+    assert result.exit_code == 130
+    assert result.stdout == "out.tif: not begun\n"
+    assert not (tmp_path / "out.tif").exists()
+
+
+def test_a_slash_does_not_make_a_folder_of_a_zarr(model, tmp_path):
+    assert run("apply", "m.safetensors", model / "a2.ome.tif", "out.ome.zarr").exit_code == 0
+    before = files(tmp_path / "out.ome.zarr")
+    result = run("apply", "m.safetensors", model / "a10.tif", "out.ome.zarr/", "--overwrite")
+    assert result.exit_code == 0, result.output
+    assert files(tmp_path / "out.ome.zarr") == before
+    (tmp_path / "out.ome.zarr").rename(tmp_path / "plate")
+    result = run("apply", "m.safetensors", model / "a10.tif", "plate")
+    assert result.exit_code != 0
+    assert "is a Zarr, and no folder for results" in result.stderr

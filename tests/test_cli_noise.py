@@ -11,6 +11,9 @@ from typer.testing import CliRunner
 
 from napari_noise2self.cli import app
 from napari_noise2self.stacks import samples
+from napari_noise2self.stacks.reading import read
+from napari_noise2self.stacks.stack import Stack
+from napari_noise2self.stacks.writing import write
 
 
 @pytest.fixture
@@ -50,3 +53,18 @@ def test_an_image_of_another_shape_is_refused(images):
     result = run(images, "small.npy")
     assert result.exit_code == 1
     assert "same pixels" in result.output
+
+
+def test_a_result_is_compared_by_its_axes_whatever_their_order(tmp_path):
+    rng = np.random.default_rng(0)
+    truth = np.stack([samples.cells((128, 128)).truth, samples.filaments((128, 128)).truth])
+    truth = np.stack([truth, 2 * truth]).astype(np.float32)  # Z, C, Y, X
+    noisy = Stack(rng.normal(truth, 0.1 * truth.std()).astype(np.float32), "ZCYX")
+    write(tmp_path / "noisy.tif", noisy.data, noisy)
+    write(tmp_path / "truth.ome.zarr", truth, noisy)
+    assert read(tmp_path / "truth.ome.zarr").axes == "CZYX"
+    words = ["noise", tmp_path / "noisy.tif", "--residual", tmp_path / "truth.ome.zarr", "--json"]
+    result = CliRunner().invoke(app, [*map(str, words)])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["residual"]["findings"]
+    assert "image" not in [finding["kind"] for finding in found]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import zarr
 from napari_noise2self import Denoiser, Noise2SelfError, TrainingConfig
 from napari_noise2self.engine.events import Control, Notice, WritingEvent, exhaust
 from napari_noise2self.stacks import disk, finishing, store, targets, writing_zarr
-from napari_noise2self.stacks.export import export_events, request_of
+from napari_noise2self.stacks.export import export_events, pixels_hash, request_of
 from napari_noise2self.stacks.reading import read
 from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.targets import partial_of
@@ -293,3 +294,51 @@ def test_an_error_of_the_engine_keeps_what_is_done(tmp_path):
     with pytest.raises(Noise2SelfError, match="gone"):
         export(failing, stack, tmp_path / "a.ome.zarr")
     assert not list(tmp_path.iterdir())
+
+
+def test_images_of_one_shape_are_told_apart_wherever_they_differ():
+    rng = np.random.default_rng(0)
+    image = np.zeros((12, 3, 200, 200), np.uint16)
+    image[..., 50:-50, 50:-50] = rng.poisson(100, (12, 3, 100, 100))
+    shifted = np.roll(image, 1, axis=-1)
+    assert pixels_hash(image) != pixels_hash(shifted)
+    assert pixels_hash(image) == pixels_hash(image.copy())
+    # No corner is looked at twice while a frame is not looked at.
+    changed = 0
+    for frame in range(12):
+        other = image.copy()
+        other[frame] += 1
+        changed += pixels_hash(other) != pixels_hash(image)
+    assert changed >= 8
+    assert pixels_hash(image[0, 0, :20, :20]) == pixels_hash(np.zeros((20, 20), np.uint16))
+
+
+@pytest.mark.parametrize("name", ["a.ome.zarr", "a.tif"])
+def test_a_link_is_replaced_and_what_it_stands_for_is_left(tmp_path, name):
+    real = tmp_path / "elsewhere" / name
+    real.parent.mkdir()
+    stack = noisy()
+    write(real, stack.data, stack)
+    before = content(real)
+    (tmp_path / name).symlink_to(real, target_is_directory=real.is_dir())
+    assert export(FakeDenoiser(), stack, tmp_path / name, overwrite=True).complete
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted([name, "elsewhere"])
+    assert not (tmp_path / name).is_symlink()
+    assert content(real) == before
+
+
+def test_no_file_of_the_source_is_replaced(tmp_path):
+    for number in (1, 2):
+        tifffile.imwrite(tmp_path / f"img_{number}.tif", noisy().data[0])
+    stack = read(tmp_path / "img_*.tif")
+    os.link(tmp_path / "img_1.tif", tmp_path / "linked.tif")
+    for name in ("img_2.tif", "linked.tif"):
+        with pytest.raises(Noise2SelfError, match="that is its source"):
+            export(
+                FakeDenoiser(),
+                stack,
+                tmp_path / name,
+                overwrite=True,
+                source=tmp_path / "img_*.tif",
+            )
+    assert read(tmp_path / "img_*.tif").shape == stack.shape

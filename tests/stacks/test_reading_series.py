@@ -6,6 +6,7 @@ import tifffile
 
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.stacks.reading import read
+from napari_noise2self.stacks.reading_series import read_series
 
 
 def plane(number, shape=(8, 9)):
@@ -142,3 +143,20 @@ def test_what_is_no_series_is_refused_in_one_sentence(tmp_path, make, words):
 def test_a_pattern_that_nothing_is_called(tmp_path):
     with pytest.raises(InputError, match=r"no TIFF called .*img_\*\.tif"):
         read(tmp_path / "img_*.tif")
+
+
+def test_the_distance_of_planes_is_what_each_file_says(tmp_path):
+    for number in range(3):
+        tifffile.imwrite(
+            tmp_path / f"img_z{number}.ome.tif",
+            np.zeros((32, 32), np.uint16),
+            metadata={
+                "axes": "YX",
+                "PhysicalSizeX": 0.1,
+                "PhysicalSizeY": 0.1,
+                "PhysicalSizeZ": 0.5,
+            },
+        )
+    stack = read_series(tmp_path)
+    assert (stack.axes, stack.scale) == ("ZYX", (0.5, 0.1, 0.1))
+    assert stack.units == ("µm", "µm", "µm")

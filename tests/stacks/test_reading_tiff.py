@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.stacks.reading import read
 from napari_noise2self.stacks.stack import Stack
+from napari_noise2self.stacks.tiff_metadata import calibration
 from napari_noise2self.stacks.writing import write
 
 RNG = np.random.default_rng(0)
@@ -192,3 +194,37 @@ def test_axes_of_the_user_overrule_the_file_and_must_fit_it(tmp_path):
     assert read(path, "z c y x").axes == "ZCYX"
     with pytest.raises(InputError, match="give one letter per axis"):
         read(path, "ZYX")
+
+
+def test_metadata_that_cannot_be_understood_cost_no_pixels(tmp_path):
+    image = np.arange(3 * 32 * 48, dtype=np.uint16).reshape(3, 32, 48)
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif",
+        image,
+        description="<?xml version='1.0'?><OME>\x01</OME>",
+        metadata=None,
+        ome=False,
+        photometric="minisblack",
+    )
+    stack = read(tmp_path / "a.ome.tif")
+    np.testing.assert_array_equal(np.asarray(stack.data), image)
+
+
+def test_microscope_formats_say_their_pixel_sizes():
+    def opened(**said):
+        plain = {"is_ome": False, "is_imagej": False, "is_lsm": False, "is_stk": False}
+        return SimpleNamespace(**plain | said)
+
+    zeiss = {"VoxelSizeX": 1e-7, "VoxelSizeY": 1e-7, "VoxelSizeZ": 5e-7, "TimeIntervall": 2.0}
+    sizes = calibration(opened(is_lsm=True, lsm_metadata=zeiss)).sizes
+    assert sizes["X"] == (pytest.approx(0.1), "µm")
+    assert sizes["Z"] == (pytest.approx(0.5), "µm")
+    assert sizes["T"] == (2.0, "s")
+    metamorph = {
+        "XCalibration": 0.2,
+        "YCalibration": 0.2,
+        "CalibrationUnits": "um",
+        "ZDistance": np.array([0.5, 0.5]),
+    }
+    sizes = calibration(opened(is_stk=True, stk_metadata=metamorph)).sizes
+    assert sizes == {"X": (0.2, "µm"), "Y": (0.2, "µm"), "Z": (0.5, "µm")}

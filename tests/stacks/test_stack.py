@@ -5,7 +5,9 @@ import pytest
 
 from napari_noise2self import Noise2SelfError
 from napari_noise2self.stacks.axes import from_shape
+from napari_noise2self.stacks.reading import read
 from napari_noise2self.stacks.stack import Stack, as_dask, unit_symbol
+from napari_noise2self.stacks.writing import write
 
 
 @pytest.mark.parametrize(
@@ -103,3 +105,13 @@ def test_as_dask_reads_planes_one_by_one():
     assert lazy.chunks == ((1, 1), (1, 1, 1), (4,), (5,))
     np.testing.assert_array_equal(lazy.compute(scheduler="synchronous"), data)
     assert as_dask(Stack(lazy, "TCYX")) is lazy
+
+
+def test_names_that_files_cannot_hold_are_made_ones_that_they_can(tmp_path):
+    names = ("a\x00b", "Zelle \udcfc")
+    stack = Stack(np.zeros((2, 32, 32), np.uint16), "CYX", name="a\x07\udcfc", channel_names=names)
+    assert stack.name == "a?"
+    assert stack.channel_names == ("ab", "Zelle ?")
+    for target in ("a.ome.tif", "a.tif", "a.ome.zarr"):
+        write(tmp_path / target, stack.data, stack, provenance={"source": stack.name})
+        assert read(tmp_path / target).shape == (2, 32, 32)

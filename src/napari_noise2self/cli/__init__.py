@@ -8,6 +8,8 @@ Modules that take long to import are imported where they are used.
 from __future__ import annotations
 
 import inspect
+import io
+import sys
 from collections.abc import Callable
 
 import typer
@@ -41,4 +43,8 @@ for command in (denoise, train, apply, noise, calibrate, preview, info, demo):
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file can be called what no terminal can show; that is no reason to fail.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="napari-noise2self")

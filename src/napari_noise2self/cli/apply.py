@@ -232,7 +232,8 @@ def _print_rows(rows: Sequence[dict[str, Any]], folder: Path | None) -> None:
     """What became of all images: one sentence for one, a table for many."""
     if len(rows) == 1 and rows[0]["state"] != "failed":
         row = rows[0]
-        print(f"{row['output']}:", row["reason"] or f"denoised in {row['seconds']:.1f} s")
+        done = f"denoised in {row['seconds']:.1f} s" if row["state"] == "done" else row["state"]
+        print(f"{row['output']}:", row["reason"] or done)
     elif len(rows) > 1:
         _print_table(rows, folder)
         counts = [f"{sum(row['state'] == state for row in rows)} {state}" for state in _COLOURS]

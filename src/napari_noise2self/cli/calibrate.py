@@ -83,6 +83,7 @@ def calibrate(
     with errors():
         used = chosen_partition(partition, grid, subsets, extent, seed)
         names = None if filters is None else [n.strip() for n in filters.split(",") if n.strip()]
+        from napari_noise2self.stacks.file_image import arranged_like
         from napari_noise2self.stacks.reading import read
         from napari_noise2self.stacks.writing import check_target
 
@@ -91,7 +92,7 @@ def calibrate(
             check_target(target, stack, overwrite=overwrite, source=source)
         for notice in stack.notices:
             say(notice, quiet)
-        clean = None if truth is None else read(truth).data
+        clean = None if truth is None else arranged_like(read(truth), stack)
         found = _calibrated(stack, quiet, filters=names, partition=used, volume=volume, truth=clean)
         report: dict[str, Any] = {"input": str(source), **found.to_json()}
         if target is not None:

@@ -124,6 +124,11 @@ def denoise(
 
         made = run(begin, quiet)
         assert made is not None  # nobody can have stopped it
+        if save_model is not None:
+            # First: what was learned must not be lost with a result that cannot be written.
+            made.denoiser.save(save_model)
+        if made.error is not None:
+            raise made.error
         written = made.written
         if written.clipped:
             say(
@@ -133,7 +138,6 @@ def denoise(
             )
         report: dict[str, Any] = {"output": str(target), "shape": list(stack.shape)}
         if save_model is not None:
-            made.denoiser.save(save_model)
             report["model"] = str(save_model)
         report |= {"dtype": written.dtype, "clipped": written.clipped, **summary(made.info)}
         finish(report, f"{target}: {in_words(made.info)}", quiet, as_json)

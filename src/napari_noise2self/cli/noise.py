@@ -43,9 +43,10 @@ def noise(
         examined = None
         if residual is not None:
             from napari_noise2self.engine.residual.examine import examine_residual
+            from napari_noise2self.stacks.file_image import arranged_like
 
-            denoised = read(residual)
-            examined = examine_residual(stack.data, denoised.data, stack.axes, report)
+            denoised = arranged_like(read(residual), stack)
+            examined = examine_residual(stack.data, denoised, stack.axes, report)
         if as_json:
             found = {} if examined is None else {"residual": examined.to_json()}
             print(json.dumps({"input": str(source), **report.to_json(), **found}))

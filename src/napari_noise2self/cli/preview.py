@@ -83,11 +83,12 @@ def preview(
             volume=volume,
         )
         from napari_noise2self.stacks.reading import read
-        from napari_noise2self.stacks.writing import check_free
+        from napari_noise2self.stacks.targets import check_free, check_source
 
         stack = read(source, axes)
         if target.suffix.lower() != ".png":
             fail(f"The figure is a .png file: {target} has another ending.")
+        check_source(target, source, stack)
         check_free(target, overwrite=overwrite)
         for notice in stack.notices:
             say(notice, quiet)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shutil
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -13,14 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_noise2self.engine.config import TrainingConfig
-from napari_noise2self.engine.errors import Noise2SelfError
+from napari_noise2self.engine.errors import InputError, Noise2SelfError
 from napari_noise2self.engine.events import Control, Event, Notice, WritingEvent
 from napari_noise2self.engine.memory import fits_in_memory
 from napari_noise2self.engine.region import Region
 from napari_noise2self.stacks.file_image import DtypeChoice
 from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.suits import remember
-from napari_noise2self.stacks.targets import partial_of
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.model import Denoiser
@@ -90,13 +88,15 @@ def denoise_file_events(
     Returns
     -------
     made : Made or None
-        None if it was stopped before there was anything to write; `made.error`
-        is always None.
+        What was learned is kept where denoising or writing fails, and
+        `made.error` says why.  None if it was stopped before there was
+        anything to write.
 
     Raises
     ------
     Noise2SelfError
-        As `export.export_events` and `pipeline.denoise_events`.
+        As `export.export_events` and `pipeline.denoise_events`, if there is
+        nothing to keep.
     """
     from napari_noise2self.stacks.export import check_export
     from napari_noise2self.stacks.unfinished import unfinished
@@ -114,12 +114,11 @@ def denoise_file_events(
         if notice is not None:
             yield Notice(notice)
         return (yield from _in_memory(stack, target, config, region, settings, control))
-    made = yield from streamed_events(
-        stack, target, config, region=region, control=control, **settings, **more
+    return (
+        yield from streamed_events(
+            stack, target, config, region=region, control=control, **settings, **more
+        )
     )
-    if made is not None and made.error is not None:
-        raise made.error
-    return made
 
 
 def _in_memory(
@@ -131,7 +130,7 @@ def _in_memory(
     control: Control,
 ) -> Generator[Event | WritingEvent, None, Made | None]:
     from napari_noise2self.engine.pipeline import denoise_events
-    from napari_noise2self.stacks.unfinished import unfinished
+    from napari_noise2self.stacks.unfinished import discard
     from napari_noise2self.stacks.writing import write
 
     events = denoise_events(
@@ -141,15 +140,18 @@ def _in_memory(
         result = yield from events
     if result is None:
         return None
+    remember(result.denoiser, [stack])
     if result.error is not None:
-        raise result.error
+        return Made(result.denoiser, None, result.info, result.error)
     if not result.complete:
         return None
-    remember(result.denoiser, [stack])
-    written = write(target, result.image, stack, provenance=result.info, **settings)
-    if unfinished(target):
-        # It was to be overwritten, and nobody must go on with it now.
-        shutil.rmtree(partial_of(target), ignore_errors=True)
+    try:
+        written = write(target, result.image, stack, provenance=result.info, **settings)
+    except Noise2SelfError as error:
+        return Made(result.denoiser, None, result.info, error)
+    if settings["overwrite"]:
+        # What was unfinished is overwritten, too: nobody must go on with it now.
+        discard(target)
     return Made(result.denoiser, written, result.info)
 
 
@@ -191,14 +193,21 @@ def streamed_events(
     ------
     Noise2SelfError
     """
-    from napari_noise2self.stacks.export import check_export, export_events
-    from napari_noise2self.stacks.unfinished import unfinished_model
+    from napari_noise2self.stacks.export import check_export, export_events, pixels_hash
+    from napari_noise2self.stacks.unfinished import check_image, image_request, unfinished_model
 
     began, control = time.monotonic(), control or Control()
     notice = check_export(None, stack, target, **settings)
     if notice is not None:
         yield Notice(notice)
     kept = unfinished_model(target) if settings.get("resume") else None
+    if kept is not None:
+        try:
+            check_image(target, {**image_request(stack), "pixels": pixels_hash(stack.data)})
+        except InputError:
+            if not settings.get("overwrite"):
+                raise
+            kept = None  # it was trained on another image
     if kept is None:
         denoiser = yield from _trained(stack, config, goal, region, out, control)
     else:

@@ -67,6 +67,10 @@ def sync(path: Path) -> None:
         handle = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
     try:
         os.fsync(handle)
+    except OSError as error:
+        # Some network file systems know it for files only.
+        if not path.is_dir() or error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
     finally:
         os.close(handle)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import json
 import os
 import tempfile
@@ -33,9 +32,8 @@ if TYPE_CHECKING:
 
 ExportEvent = Event | WritingEvent
 
-# An image is told from another one by windows of this side, at so many places per axis.
+# An image is told from another one by so many windows of this side.
 _WINDOW = 32
-_PLACES = 2
 _MOST_PLACES = 16
 
 
@@ -275,7 +273,10 @@ def model_hash(model: bytes) -> str:
 
 
 def pixels_hash(array: Any, most: int = _MOST_PLACES) -> str:
-    """What tells an image from another one of the same shape: a few windows of it.
+    """What tells an image from another one of the same shape: a few windows all over it.
+
+    They are spread over frames, channels and slices, and over the plane: the
+    corners of stitched and of rotated images are alike.
 
     Parameters
     ----------
@@ -284,21 +285,28 @@ def pixels_hash(array: Any, most: int = _MOST_PLACES) -> str:
         How many windows at most.
     """
     shape = [int(n) for n in array.shape]
-    lines = []
-    for axis, n in enumerate(shape):
-        side = _WINDOW if axis >= len(shape) - 2 else 1
-        starts = np.linspace(0, max(n - side, 0), min(_PLACES, n)).astype(int)
-        lines.append([slice(int(start), int(start) + side) for start in sorted(set(starts))])
-    places = list(itertools.product(*lines))
-    chosen = np.linspace(0, len(places) - 1, min(most, len(places))).astype(int)
+    sides = [min(n, _WINDOW if axis >= len(shape) - 2 else 1) for axis, n in enumerate(shape)]
+    # Points that fill a box of any number of axes evenly, however many there are (R sequence:
+    # M. Roberts 2018, "The unreasonable effectiveness of quasirandom sequences").
+    ratio = 2.0
+    for _ in range(30):
+        ratio = (1 + ratio) ** (1 / (len(shape) + 1))
+    steps = ratio ** -np.arange(1, len(shape) + 1)
+    places = set()
+    for number in range(most):
+        share = (0.5 + number * steps) % 1
+        places.add(
+            tuple(int(x * (n - side + 1)) for x, n, side in zip(share, shape, sides, strict=True))
+        )
     digest = hashlib.sha256()
 
-    def window(number: int) -> bytes:
-        return np.ascontiguousarray(array[places[number]]).tobytes()
+    def window(starts: tuple[int, ...]) -> bytes:
+        place = tuple(slice(a, a + side) for a, side in zip(starts, sides, strict=True))
+        return np.ascontiguousarray(array[place]).tobytes()
 
     try:
         with ThreadPoolExecutor(8) as threads:
-            for content in threads.map(window, sorted(set(chosen.tolist()))):
+            for content in threads.map(window, sorted(places)):
                 digest.update(content)
     except OSError as error:
         raise InputError(f"The image could not be read: {error.strerror or error}.") from error

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.stacks.axes import UNNAMED
-from napari_noise2self.stacks.lazy import LazyArray, Region, as_slices
+from napari_noise2self.stacks.lazy import LazyArray, Region, View, as_slices
 from napari_noise2self.stacks.stack import Stack
 
 Kind = Literal["tiff", "ome-tiff", "ome-zarr"]
@@ -241,6 +241,50 @@ def reordered(array: Any, order: Sequence[int]) -> Any:
     if isinstance(array, np.ndarray):
         return array.transpose(tuple(order))
     return array if list(order) == list(range(len(order))) else Reordered(array, order)
+
+
+def arranged_like(stack: Stack, like: Stack) -> Any:
+    """The array of a stack with its axes in the order of another one of the same image.
+
+    Files change the order of axes, add axes of one pixel, and call the
+    samples of RGB channels.
+
+    Parameters
+    ----------
+    stack, like : Stack
+
+    Raises
+    ------
+    InputError
+        If their axes cannot be the same.
+    """
+    if stack.axes == like.axes:
+        return stack.data
+    letters, wanted = stack.axes, like.axes
+    for one, other in ("SC", "CS"):
+        if one in wanted and one not in letters and other not in wanted:
+            letters = letters.replace(other, one)
+    rest = [axis for axis, letter in enumerate(letters) if letter not in wanted]
+    lacking = [letter for letter in wanted if letter not in letters]
+    if any(stack.shape[axis] > 1 for axis in rest) or any(
+        like.shape[wanted.index(letter)] > 1 for letter in lacking
+    ):
+        if stack.shape == like.shape:
+            return stack.data  # axes without a name were given one
+        raise InputError(
+            f"{stack.name} has the axes {stack.axes} and the shape {stack.shape}, {like.name} has "
+            f"{like.axes} and {like.shape}: both must be the same pixels."
+        )
+    index = tuple(0 if axis in rest else slice(None) for axis in range(len(letters)))
+    data = stack.data
+    if rest:
+        data = View(data, index) if isinstance(data, LazyArray) else data[index]
+    left = [letter for letter in letters if letter in wanted]
+    if not lacking:
+        return reordered(data, [left.index(letter) for letter in wanted])
+    order = [left.index(letter) for letter in wanted if letter not in lacking]
+    places = [axis for axis, letter in enumerate(wanted) if letter in lacking]
+    return np.expand_dims(np.asarray(data).transpose(order), tuple(places))
 
 
 def regions(shape: Sequence[int], step: Sequence[int]) -> Iterator[tuple[slice, ...]]:

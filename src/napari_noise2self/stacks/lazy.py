@@ -58,6 +58,11 @@ class LazyArray(ABC):
         """A part: one range per axis, none empty, all with a positive step."""
 
     @property
+    def sources(self) -> set[str]:
+        """The files that hold parts of it."""
+        return {self.source}
+
+    @property
     def ndim(self) -> int:
         """Number of axes."""
         return len(self.shape)
@@ -246,6 +251,11 @@ class View(LazyArray):
             [image.chunks[axis] for axis in self._kept],
         )
 
+    @property
+    def sources(self) -> set[str]:
+        """The files that hold parts of it."""
+        return self._image.sources
+
     def _read(self, region: Region) -> NDArray[Any]:
         places = list(self._region)
         for axis, wanted in zip(self._kept, region, strict=True):
@@ -280,7 +290,7 @@ class Joined(LazyArray):
     @property
     def sources(self) -> set[str]:
         """The files that hold parts of it."""
-        return {image.source for image in self._images if image is not None}
+        return {file for image in self._images if image is not None for file in image.sources}
 
     def _read(self, region: Region) -> NDArray[Any]:
         outer, inner = region[: len(self._lead)], as_slices(region[len(self._lead) :])

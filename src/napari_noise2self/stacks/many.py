@@ -323,11 +323,15 @@ def plan(
 def _folder(found: Found, out: str | Path, kind: str | None) -> Path | None:
     """The folder for the results; None where `out` is the one file to be."""
     text, path = str(out), Path(out)
-    if text.endswith(("/", os.sep)) or (path.is_dir() and not _is_zarr(path)):
-        return path
     is_file = any(_suffix_is(path.name, kind) for kind in SUFFIXES)
+    # The slash that shells complete does not make a folder for results of an image.
+    is_image = path.is_dir() and _is_zarr(path)
+    if not is_image and (text.endswith(("/", os.sep)) or path.is_dir()):
+        return path
     if len(found.inputs) == 1 and is_file:
         return None
+    if is_image and not is_file:
+        raise InputError(f"{path} is a Zarr, and no folder for results: name another folder.")
     if is_file or path.is_file():
         raise InputError(
             f"{path} is one file, and there are {len(found.inputs)} images: name a folder, with a "

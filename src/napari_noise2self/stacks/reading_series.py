@@ -19,6 +19,7 @@ from napari_noise2self.stacks.lazy import Joined, opening
 from napari_noise2self.stacks.natural import natural
 from napari_noise2self.stacks.reading_tiff import read_tiff
 from napari_noise2self.stacks.stack import Stack
+from napari_noise2self.stacks.tiff_metadata import Calibration, calibration
 
 # The endings of TIFF and of formats that are TIFF inside.
 TIFF_ENDINGS = (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk")
@@ -80,13 +81,16 @@ def read_series(path: Path, axes: str | None = None) -> Stack:
     source = "the names of the files" if told else first.axes_source
     found = known.from_tifffile("".join(numbers) + own, source)
     same_channels = "C" not in numbers
+    # What each file says of the axes along the files, such as the distance to the next plane.
+    said = _said(files[0]).sizes
+    sizes = [said.get(letter) for letter in found.letters[: len(lead)]]
     if axes is None and (guess := found.notice(data.shape)):
         notices.append(guess)
     stack = Stack(
         data,
         found.letters,
-        scale=(*[None for _ in lead], *(first.scale or ())),
-        units=(*[None for _ in lead], *(first.units or ())),
+        scale=(*(size and size[0] for size in sizes), *(first.scale or ())),
+        units=(*(size and size[1] for size in sizes), *(first.units or ())),
         name=path.resolve().name if path.is_dir() else path.parent.resolve().name,
         channel_names=first.channel_names if same_channels else None,
         channel_colors=first.channel_colors if same_channels else None,
@@ -100,6 +104,13 @@ def read_series(path: Path, axes: str | None = None) -> Stack:
 def _read(file: Path) -> Stack:
     with opening(file):
         return read_tiff(file)
+
+
+def _said(file: Path) -> Calibration:
+    import tifffile
+
+    with opening(file), tifffile.TiffFile(file) as tiff:
+        return calibration(tiff)
 
 
 def _files(path: Path, notices: list[str]) -> list[Path]:

@@ -391,5 +391,7 @@ def _raise_if_damaged(complaints: list[logging.LogRecord], path: Path) -> None:
         message = record.getMessage()
         # Tags of vendors are often faulty and seldom needed; 270 is the description.
         harmless = "TiffTag" in message and "TiffTag 270" not in message
+        # Metadata that cannot be understood; the pages are read as they are.
+        harmless |= "OME series raised" in message
         if record.levelno >= logging.ERROR and not harmless:
             raise cut_off(str(path))

@@ -36,6 +36,7 @@ _SYMBOLS = {
     "h": ("hour", "hr"),
 }
 _COLOUR = re.compile(r"#?([0-9a-fA-F]{6})(?:[0-9a-fA-F]{2})?")
+_UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
 _SYMBOL_OF = {name: symbol for symbol, names in _SYMBOLS.items() for name in (symbol, *names)}
 
 
@@ -57,6 +58,11 @@ def unit_symbol(unit: str | None) -> str | None:
         return None
     unit = unit.strip()
     return _SYMBOL_OF.get(unit) or _SYMBOL_OF.get(unit.lower(), unit)
+
+
+def _text(name: str) -> str:
+    """A name without what files cannot hold: control characters, and bytes that are no text."""
+    return _UNWRITABLE.sub("", name.encode("utf-8", "replace").decode())
 
 
 def colour_code(colour: str) -> str:
@@ -141,6 +147,10 @@ class Stack:
             self, "scale", tuple(None if size is None else float(size) for size in scale)
         )
         object.__setattr__(self, "units", tuple(unit_symbol(unit) for unit in units))
+        object.__setattr__(self, "name", _text(self.name))
+        if self.channel_names is not None:
+            names = tuple(_text(name) for name in self.channel_names)
+            object.__setattr__(self, "channel_names", names)
         if self.translate is not None:
             places = self._one_per_axis(self.translate, ndim, "translation")
             if any(place is not None and not math.isfinite(place) for place in places):

@@ -28,10 +28,12 @@ from napari_noise2self.stacks.unfinished import (
     LOCK,
     MODEL,
     STATE,
+    begun_otherwise,
     check_partial,
     clear,
     damaged,
     difference,
+    image_request,
     read_state,
     runs,
 )
@@ -158,9 +160,7 @@ class PartialStore:
         image = FileImage.of(like, kind, dtype)
         version = check_version(ome_zarr_version) if kind == "ome-zarr" else "0.5"
         request = {
-            "shape": list(like.shape),
-            "axes": like.axes,
-            "dtype": str(np.dtype(like.dtype)),
+            **image_request(like),
             **(fingerprint or {}),
             "file": [kind, str(image.dtype), version if kind == "ome-zarr" else ""],
         }
@@ -217,10 +217,7 @@ class PartialStore:
                 return  # it ended before anything was written
             other = difference(state, self.fingerprint)
             if other is not None:
-                raise InputError(
-                    f"{self.folder} was begun with {other}: overwrite it (--overwrite in the "
-                    f"terminal), or remove it."
-                )
+                raise begun_otherwise(self.folder, other)
             done = np.zeros(self._done.size, bool)
             try:
                 for first, last in state["done"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import uuid
@@ -75,7 +76,7 @@ def check_target(
     path = Path(path)
     kind = format_of(path)
     if source is not None:
-        _check_source(path, source)
+        check_source(path, source, like)
     if kind == "ome-zarr" and path.is_dir():
         if not _is_zarr(path) and any(path.iterdir()):
             raise InputError(f"{path} is a folder that is no Zarr: name another one.")
@@ -118,11 +119,27 @@ def _check_folder(path: Path) -> None:
         raise InputError(f"Nothing may be written to the folder {path.parent}.")
 
 
-def _check_source(path: Path, source: str | Path) -> None:
+def check_source(path: Path, source: str | Path, stack: Stack | None = None) -> None:
+    """Make sure that a result does not take the place of what it is made from.
+
+    Parameters
+    ----------
+    path : Path
+        The file to be.
+    source : path
+        The file, the folder or the pattern that was read.
+    stack : Stack, optional
+        What was read, which may lie in several files.
+
+    Raises
+    ------
+    InputError
+    """
     if "://" in str(source):
         return
     target, origin = path.resolve(), Path(source).resolve()
-    if target == origin:
+    files = [str(source), *getattr(None if stack is None else stack.data, "sources", ())]
+    if target == origin or any(_same(path, file) for file in files):
         raise InputError(
             f"The result cannot be written to {path}, because that is its source: name another "
             f"file."
@@ -139,6 +156,14 @@ def _check_source(path: Path, source: str | Path) -> None:
             f"The result cannot be written to {path}, because its source lies inside: name "
             f"another file."
         )
+
+
+def _same(path: Path, file: str) -> bool:
+    """Whether two names stand for one file on the disk."""
+    try:
+        return path.samefile(file)
+    except OSError:
+        return False  # one of them is not there
 
 
 def _is_zarr(folder: Path) -> bool:
@@ -174,7 +199,12 @@ def take_place(new: Path, path: Path, *, overwrite: bool) -> None:
         except OSError:
             aside.rename(path)
             raise
-        shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
+        # The result is in its place, whatever becomes of the old one.
+        if aside.is_dir() and not aside.is_symlink():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                aside.unlink()
     else:
         new.replace(path)
     sync(path.parent)

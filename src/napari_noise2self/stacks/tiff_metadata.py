@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
+
 from napari_noise2self.stacks.stack import unit_symbol
 
 # A resolution in a TIFF of no known program is the microscope's if it is finer
@@ -46,7 +48,14 @@ def calibration(tiff: Any) -> Calibration:
     calibration : Calibration
     """
     if tiff.is_ome and tiff.ome_metadata:
-        return of_ome(tiff.ome_metadata)
+        try:
+            return of_ome(tiff.ome_metadata)
+        except ElementTree.ParseError:
+            return Calibration()  # the pages still say what they are
+    if tiff.is_lsm and tiff.lsm_metadata:
+        return _of_lsm(tiff.lsm_metadata)
+    if tiff.is_stk and tiff.stk_metadata:
+        return _of_stk(tiff.stk_metadata)
     if tiff.is_imagej and tiff.imagej_metadata is not None:
         return _of_imagej(tiff)
     sizes: dict[str, Size] = {}
@@ -56,6 +65,35 @@ def calibration(tiff: Any) -> Calibration:
         pitch = _pitch(tiff, tag)
         if micrometres and pitch and pitch * micrometres < _COARSEST_PIXEL:
             sizes[axis] = (pitch * micrometres, "µm")
+    return Calibration(sizes)
+
+
+def _of_lsm(metadata: Mapping[str, Any]) -> Calibration:
+    """What a Zeiss LSM says, in metres and seconds."""
+    sizes: dict[str, Size] = {}
+    for axis in "XYZ":
+        size = _size(metadata.get(f"VoxelSize{axis}"))
+        if size is not None:
+            sizes[axis] = (size * 1e6, "µm")
+    # Misspelt in the format.
+    interval = _size(metadata.get("TimeIntervall"))
+    if interval is not None:
+        sizes["T"] = (interval, "s")
+    return Calibration(sizes)
+
+
+def _of_stk(metadata: Mapping[str, Any]) -> Calibration:
+    """What a MetaMorph stack says; without a unit it is not calibrated."""
+    unit = unit_symbol(str(metadata.get("CalibrationUnits") or ""))
+    sizes: dict[str, Size] = {}
+    for axis in "XY" if unit else "":
+        size = _size(metadata.get(f"{axis}Calibration"))
+        if size is not None:
+            sizes[axis] = (size, unit)
+    distances = np.asarray(metadata.get("ZDistance", ()), float)
+    size = _size(distances.mean()) if distances.size and unit else None
+    if size is not None:
+        sizes["Z"] = (size, unit)
     return Calibration(sizes)
 
 

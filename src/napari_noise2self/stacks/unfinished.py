@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_noise2self.engine.errors import InputError
+from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.targets import partial_of
 
 # What is done, and of what.
@@ -21,7 +22,7 @@ MODEL = "noise2self-model.safetensors"
 LOCK = "noise2self.lock"
 OURS = (STATE, MODEL, LOCK)
 # Raised when the state file changes.
-FORMAT = 1
+FORMAT = 2
 
 # How a difference between two requests is said.
 _WORDS = {
@@ -50,6 +51,65 @@ def unfinished_model(target: str | Path) -> Path | None:
     """
     path = partial_of(target) / MODEL
     return path if path.is_file() else None
+
+
+def image_request(stack: Stack) -> dict[str, Any]:
+    """What a result depends on of its source, ready for JSON, without its pixels."""
+    return {"shape": list(stack.shape), "axes": stack.axes, "dtype": str(np.dtype(stack.dtype))}
+
+
+def check_image(target: str | Path, image: Mapping[str, Any]) -> None:
+    """Make sure that an unfinished result was begun with an image.
+
+    Parameters
+    ----------
+    target : path
+        The file to be.
+    image : mapping
+        The part of the request that speaks of the image.
+
+    Raises
+    ------
+    InputError
+        If it was another one, or that cannot be told.
+    """
+    folder = partial_of(target)
+    state = read_state(folder)
+    before = state.get("request") or {}
+    other = difference({**state, "request": {key: before.get(key) for key in image}}, image)
+    if other is not None:
+        raise begun_otherwise(folder, other)
+
+
+def begun_otherwise(folder: Path, other: str) -> InputError:
+    """The error of an unfinished result that belongs to another request."""
+    return InputError(
+        f"{folder} was begun with {other}: overwrite it (--overwrite in the terminal), or remove "
+        f"it."
+    )
+
+
+def discard(target: str | Path) -> None:
+    """Remove an unfinished result, unless another process is writing it.
+
+    Parameters
+    ----------
+    target : path
+        The file to be.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = partial_of(target)
+    if not is_partial(folder):
+        return
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            clear(folder, keep=(LOCK,))
+    except Timeout:
+        return
+    except NotImplementedError:
+        pass  # a file system that has no locks
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_partial(folder: Path) -> bool:

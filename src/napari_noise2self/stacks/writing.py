@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,8 @@ def write(
     if kind == "ome-zarr":
         return _write_zarr(path, array, like, dtype, overwrite, provenance, ome_zarr_version)
     record = _record(provenance, like, dtype=str(image.dtype))
-    partial = path.with_name(f"{path.name}.writing")
+    # A name of its own: another process may write the same file.
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.writing")
     try:
         clipped = save_tiff(partial, image, reordered(array, image.order), kind, record)
         sync(partial)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.stacks.many import SUFFIXES, Held, Job, find_images, name_of, plan
 from napari_noise2self.stacks.targets import partial_of
-from napari_noise2self.stacks.unfinished import read_state, unfinished
+from napari_noise2self.stacks.unfinished import image_request, read_state, unfinished
 from napari_noise2self.widgets.layers import Source
 from napari_noise2self.widgets.target_dialog import result_name, with_ending
 
@@ -134,8 +134,7 @@ def _is_of(target: Path, stack: Stack) -> bool:
     except InputError:
         return False
     begun = state.get("request") or {}
-    now = {"shape": list(stack.shape), "axes": stack.axes, "dtype": str(stack.dtype)}
-    return all(begun.get(key) == value for key, value in now.items())
+    return all(begun.get(key) == value for key, value in image_request(stack).items())
 
 
 def work_on_layers(sources: Sequence[Source], choices: Choices) -> Work:
