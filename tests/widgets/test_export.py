@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+from napari.utils import progress
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QPushButton
@@ -18,8 +19,10 @@ from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.suits import remember
 from napari_noise2self.stacks.targets import partial_of
 from napari_noise2self.stacks.writing import write
+from napari_noise2self.widgets import activity
 from napari_noise2self.widgets.export_model import Stage
 from napari_noise2self.widgets.layers import Source, axes_of, stack_of
+from napari_noise2self.widgets.session import State
 
 from .conftest import TIMEOUT, noisy, open_dock
 
@@ -118,6 +121,23 @@ def answer(dock, folder, name=None):
 
 def pixels(path):
     return np.asarray(read(path).data)
+
+
+def test_the_activity_dock_shows_what_is_done(loaded, click, done, tmp_path, monkeypatch):
+    shown = []
+
+    class Bar(progress):
+        def __init__(self, *arguments, **settings):
+            shown.append(settings["desc"])
+            super().__init__(*arguments, **settings)
+
+    monkeypatch.setattr(activity, "progress", Bar)
+    click(loaded, "export")
+    answer(loaded, tmp_path, "out")
+    done(loaded)
+    assert shown
+    assert all(words.startswith("Apply and export: ") for words in shown)
+    assert not progress._all_instances
 
 
 def test_a_model_is_loaded_described_judged_and_applied(
@@ -363,6 +383,13 @@ def test_what_was_just_trained_is_offered_and_can_be_fine_tuned(
     assert tuned.name.endswith("fine-tuned")
     assert "Fine-tuned from just trained" in dock.model.about.text()
     assert first.denoiser.trained is not tuned.denoiser.trained
+    # Both can be chosen, and another training takes the place of the first alone.
+    assert dock.exporter.models == [first, tuned]
+    click(denoise, "train")
+    wait_for(denoise, State.DONE)
+    assert [known for known in dock.exporter.models if known in (first, tuned)] == [tuned]
+    assert dock.exporter.model is tuned
+    done(dock)
     judged(dock)
     click(dock, "save")
     answer(dock, tmp_path, "tuned")
@@ -396,3 +423,49 @@ def test_the_viewer_is_closed_while_it_exports(
     qtbot.waitUntil(lambda: not _locked(target), timeout=TIMEOUT)
     assert not target.exists()
     assert partial_of(target).is_dir()
+
+
+def test_a_layer_that_lacks_an_axis_of_the_model_leaves_the_dock_alive(
+    viewer, click, done, tmp_path, notifications
+):
+    config = TrainingConfig(channels=4, depth=2, crop_size=32, epochs=0.1, volume=True)
+    Denoiser(config).fit(noisy((8, 48, 48)), "ZYX").save(tmp_path / "volume.safetensors")
+    viewer.add_image(noisy((64, 64)), name="flat")
+    dock = open_export(viewer)
+    dock.exporter.load(tmp_path / "volume.safetensors")
+    done(dock)
+    click(dock, "apply")
+    done(dock)
+    assert "lack Z" in notifications[-1].message
+    assert [layer.name for layer in viewer.layers] == ["flat"]
+    assert dock.apply.isEnabled()
+
+
+def test_what_is_typed_stays_until_it_is_said(loaded, qtbot, monkeypatch):
+    dock = loaded
+    line = dock.form.where
+    # Without a window manager no window has the focus.
+    monkeypatch.setattr(line, "hasFocus", lambda: True)
+    line.selectAll()
+    qtbot.keyClicks(line, "/tmp/mine.tif")
+    dock.exporter.changed.emit()  # as when the model was judged
+    assert line.text() == "/tmp/mine.tif"
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+    assert str(dock.exporter.choices.target("tiff")).endswith("mine.tif")
+
+
+def test_a_model_that_learned_from_a_target_is_fine_tuned_without(
+    viewer, click, done, wait_for, qtbot
+):
+    viewer.add_image(noisy((64, 64), seed=1), name="second")
+    viewer.add_image(noisy((64, 64)), name="cells")
+    dock, denoise = open_export(viewer), open_dock(viewer)
+    denoise.settings.controls["epochs"].setValue(1)
+    target = denoise.settings.target
+    target.setCurrentIndex(target.findText("noisy: second"))
+    click(denoise, "train")
+    wait_for(denoise, State.DONE)
+    click(dock, "tune")
+    done(dock)
+    assert dock.exporter.model.name.endswith("fine-tuned")
+    assert dock.exporter.model.denoiser.summary["objective"] == "n2s"

@@ -304,7 +304,7 @@ def slow(monkeypatch):
 def test_a_cancelled_measurement_says_nothing_more(report, slow, click, qtbot):
     click(report, "measure")
     assert report.noise.bar.isVisibleTo(report)
-    assert report.noise.measure.text() == "&Cancel"
+    assert report.noise.measure.text() == "C&ancel"
     click(report, "measure")
     slow.set()
     qtbot.wait(50)

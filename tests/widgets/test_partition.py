@@ -162,7 +162,7 @@ def test_the_slider_and_the_play_button_walk_through_the_subsets(viewer, preview
     preview.walk.slider.setValue(8)
     qtbot.mouseClick(preview.walk.play, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: preview.walk.slider.value() == 1, timeout=TIMEOUT)  # and round
-    assert preview.walk.play.text() == "&Pause"
+    assert preview.walk.play.text() == "P&ause"
     qtbot.mouseClick(preview.walk.play, Qt.MouseButton.LeftButton)
     assert not preview.walk._timer.isActive()
 
@@ -214,8 +214,12 @@ def test_one_number_per_axis_can_be_typed(preview, qtbot, checked):
     assert preview.session.settings.width == (3, 5)
     assert width.text() == "3×5"
     assert checked(preview).figures.subsets == 15
+    width.selectAll()
+    qtbot.keyClicks(width, "automatic")
+    qtbot.keyClick(width, Qt.Key.Key_Return)
+    assert preview.session.settings.width is None
     width.stepUp()
-    assert preview.session.settings.width == 6
+    assert preview.session.settings.width == 2
     width.selectAll()
     qtbot.keyClicks(width, "automatic")
     qtbot.keyClick(width, Qt.Key.Key_Return)
@@ -678,3 +682,21 @@ def test_opening_the_dock_imports_no_torch():
         timeout=120,
     )
     assert done.stdout.strip() == "False ['Image J partition', 'Image J targets']", done.stderr
+
+
+def test_a_movie_is_parted_as_it_is_trained(viewer, checked):
+    viewer.add_image(noisy((6, 40, 48)), name="movie", axis_labels=("t", "y", "x"))
+    widget, denoise = open_preview(viewer), open_dock(viewer)
+    choice = widget.form.controls["volume"]
+    assert choice.accessibleName() == "Denoise T"
+    choice.setCurrentIndex(choice.findText("with neighbours"))
+    assert denoise.settings.volume.currentText() == "with neighbours"
+    shown = checked(widget)
+    assert shown.partition == Grid(2).beside(1, 6)
+    assert shown.scene.layout.spatial_axes == "TYX"
+    widget.session.settings.extent = (1, 3, 3)
+    assert checked(widget).partition.extents(3) == (1, 3, 3)
+    widget.session.settings.extent = 1
+    choice.setCurrentIndex(choice.findText("as a volume"))
+    assert checked(widget).scene.layout.ndim == 3
+    assert not widget.preview.message

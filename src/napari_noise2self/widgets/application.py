@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_noise2self.engine.errors import InputError
-from napari_noise2self.engine.events import PredictionEvent
+from napari_noise2self.engine.events import INTERVAL, PredictionEvent
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.widgets.result_layer import ResultLayer
 from napari_noise2self.widgets.task import Task
@@ -192,12 +193,16 @@ def apply_to_all(
         if hasattr(denoiser, "predict_events")
         else _filtered(denoiser, data, layout, control, out)
     )
-    done = 0
+    done, told = 0, -math.inf
     with contextlib.closing(events):
         for event in events:
-            if isinstance(event, PredictionEvent):
-                done += event.frame is not None
-                yield Applied(out, event, False, time.monotonic() - began)
+            if not isinstance(event, PredictionEvent):
+                continue
+            done += event.frame is not None
+            # Small frames can be done faster than a window can show them.
+            if time.monotonic() - told >= INTERVAL:
+                told = time.monotonic()
+                yield Applied(out, event, False, told - began)
     if not done and not dropped():
         raise InputError("Stopped before any frame was denoised.")
     yield Applied(out, None, done >= layout.frames, time.monotonic() - began)

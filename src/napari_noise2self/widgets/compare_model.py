@@ -306,8 +306,10 @@ class Comparer:
         chosen.take(partition)
         for name in ("network", "epochs", "output", "volume", "seed"):
             setattr(chosen, name, settings[name])
-        # What was compared is a network that sees all channels, and no neighbours.
+        # What was compared is a network that sees all channels and no neighbours, and learns from
+        # the image alone; here from all of it.
         chosen.context, chosen.channel_use = 0, "together"
+        chosen.region, chosen.target = "all", None
         self.controller.train()
         self.changed.emit()
 

@@ -72,7 +72,7 @@ class Region:
         whole = cls.whole_of(source, volume)
         layout, axes = whole.layout, source.axes
         longest = min(LONGEST, math.isqrt(MOST_PIXELS // layout.channels))
-        region = Scene.of(viewer, source, volume, longest).region
+        region = Scene.of(viewer, source, layout, longest).region
         # The samples of RGB are no axis of the layer.
         seen = dict(zip(axes, region, strict=False))
         window = dict(zip(axes, whole.window, strict=True))

@@ -60,10 +60,10 @@ class ResultsView(QWidget):
         self.table = RankingTable()
         self.table.chosen.connect(self.chosen)
         self.detail = selectable("detail", "The chosen row")
-        self.tile = _button("tile", "&Tile", "Source and candidates side by side, and back")
+        self.tile = _button("tile", "Tile", "Source and candidates side by side, and back")
         self.tile.setCheckable(True)
         self.tile.toggled.connect(self.tile_requested)
-        self.copy = _button("copy", "&Copy", "Copy the table")
+        self.copy = _button("copy", "Copy", "Copy the table")
         self.copy.setMenu(
             self._menu(
                 ("As CSV", partial(self._copy, as_csv)),
@@ -109,7 +109,7 @@ class ResultsView(QWidget):
         tiled = gallery is not None and gallery.tiled
         with QSignalBlocker(self.tile):
             self.tile.setChecked(tiled)
-        self.tile.setText("Back to &one" if tiled else "&Tile")
+        self.tile.setText("Back to &one" if tiled else "Tile")
         self.tile.setAccessibleName(self.tile.text().replace("&", ""))
         self.tile.setEnabled(tiled or any(r.result is not None for r in ranking.rows))
         self.export.setEnabled(found is not None)
@@ -182,7 +182,7 @@ class ResultsView(QWidget):
         else:
             text = json.dumps(comparer.to_json(), indent=2, allow_nan=False) + "\n"
         try:
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8", newline="")
         except OSError as error:
             show_error(f"{path.name} could not be written: {error.strerror or error}.")
         else:
@@ -204,7 +204,7 @@ class CurvesView(QWidget):
         self.choice.currentIndexChanged.connect(self._draw)
         form = new_form()
         form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("Cur&ve of", self.choice)
+        form.addRow("C&urve of", self.choice)
         self._rows = QVBoxLayout(self)
         self._rows.setContentsMargins(0, 0, 0, 0)
         self._rows.addLayout(form)

@@ -53,9 +53,9 @@ class CompareForm(SettingsForm):
         self.setLayout(form)
         self.add_choice(form, "layer", "La&yer", self.layer)
         self.region = Choice([("what is in view", False), ("whole layer", True)])
-        self.add_choice(form, "whole", "&Part", self.region)
+        self.add_choice(form, "whole", "P&art", self.region)
         self.truth = Choice([("none", None)])
-        self.add_choice(form, "truth", "Trut&h", self.truth)
+        self.add_choice(form, "truth", "T&ruth", self.truth)
 
     def show_region(self, chosen: bool | None, possible: bool, default: bool) -> None:
         """Show which part is compared on.

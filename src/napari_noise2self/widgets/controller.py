@@ -65,7 +65,8 @@ class Controller:
         self._layout: Layout | None = None
         self._target: ResultLayer | None = None
         self._followed: Image | None = None
-        self._activity = Activity(self.session)
+        events = self.session.events
+        self._activity = Activity(self._doing, events.state, events.progress)
         self._prediction_began = False
         self._taught_by: str | None = None
         viewer.layers.events.inserted.connect(self._follow_layers)
@@ -334,7 +335,6 @@ class Controller:
         session, layer = self.session, self._followed
         axes = None if layer is None else known_axes(layer)
         session.axes_note = "" if axes is None else axes_note(axes)
-        session.has_z = axes is not None and "Z" in axes.letters
         self._check_room()
         session.axes = "" if axes is None else axes.letters
 
@@ -359,6 +359,11 @@ class Controller:
         self._job.control.preview_frame = frame
 
     # -- the surroundings ----------------------------------------------------
+
+    def _doing(self) -> tuple[str, float] | None:
+        """What the activity dock says."""
+        now = self.session.progress
+        return None if now is None else (f"Denoise: {self.session.state.value}", now.fraction)
 
     def _take_preferences(self) -> None:
         preferred = preferences()

@@ -165,6 +165,7 @@ class PerAxisNumber(WholeNumber):
         """The largest of the numbers that were typed."""
         numbers = self._parsed(text or "")
         if numbers is None:
+            self._each = None
             return self.minimum()
         self._each = numbers if len(numbers) > 1 else None
         return max(numbers)
@@ -209,6 +210,11 @@ AXES_TIP = (
 )
 
 
+def being_typed(line: QLineEdit) -> bool:
+    """Whether somebody is typing into a line, and has not said yet that it is ready."""
+    return line.hasFocus() and line.isModified()
+
+
 class LineOfAxes(QLineEdit):
     """The letters of the axes, and below them how they are known.
 
@@ -228,7 +234,8 @@ class LineOfAxes(QLineEdit):
 
     def show_axes(self, letters: str, note: str) -> None:
         """Show what is known."""
-        self.setText(letters)
+        if not being_typed(self):
+            self.setText(letters)
         self.note.setText(note)
         self.note.setVisible(bool(note))
 

@@ -78,7 +78,6 @@ class DenoiseWidget(Dock):
         for name in self._settings():
             self.link(getattr(session.settings.events, name), partial(self._show_setting, name))
         self.link(session.events.state, self._show_state)
-        self.link(session.events.has_z, self._show_state)
         self.link(session.events.axes, self._show_axes)
         self.link(session.events.room, self._show_room)
         self.link(session.events.axes_note, self._show_axes)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # The time after which a new choice is looked at, in milliseconds.
 _DEBOUNCE = 200
 # So many images are looked at.
-_MOST = 4
+MOST_JUDGED = 4
 
 
 class Judge:
@@ -126,7 +126,7 @@ def stacks_of(
 
         first = find_images(paths).inputs[0]
         return [partial(read, first.path, axes or None)]
-    stacks = [Source.of(layer).stack() for layer in layers[:_MOST]]
+    stacks = [Source.of(layer).stack() for layer in layers[:MOST_JUDGED]]
     return [partial(_itself, stack) for stack in stacks]
 
 

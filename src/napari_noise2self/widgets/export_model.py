@@ -18,6 +18,7 @@ from napari_noise2self.engine.errors import InputError, Noise2SelfError
 from napari_noise2self.engine.events import Control, Notice
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.stacks.provenance import KEY, of_denoiser
+from napari_noise2self.widgets.activity import Activity
 from napari_noise2self.widgets.application import Application
 from napari_noise2self.widgets.dock import Links, unlink
 from napari_noise2self.widgets.export_choices import (
@@ -119,11 +120,15 @@ class Exporter:
         self._ending: set[Task] = set()
         self._application: Application | None = None
         self._waiting: list[Source] = []
+        # What they are denoised with, whatever is chosen or trained meanwhile.
+        self._applied_model: Model | None = None
+        self._just_trained: Model | None = None
         self._live = LiveResults()
         self._judge = Judge(self._to_judge)
         self._judge.changed.connect(self.changed.emit)
         self._outcomes: list[Outcome] = []
         self._work: Work | None = None
+        self._activity = Activity(self._doing, self.changed, self.progressed)
         self._links: Links = []
         self._layer_links: Links = []
         for signal, slot in (
@@ -143,6 +148,7 @@ class Exporter:
         for links in (self._links, self._layer_links):
             unlink(links)
         self._drop()
+        self._activity.close()
         self.models, self.layers, self.model = [], [], None
         self.choices = Choices()
         self.controller.detach(id(self))
@@ -226,6 +232,7 @@ class Exporter:
         except Exception as error:  # whatever it is, the button must not stay dead
             self._fail(error)
             return
+        self._applied_model = self.model
         self._begin(Stage.APPLYING, "Denoising")
         self._apply_next()
 
@@ -380,8 +387,16 @@ class Exporter:
         self.doing, self.fraction, self.seconds_left = doing, fraction, seconds_left
         self.progressed.emit()
 
+    def _doing(self) -> tuple[str, float] | None:
+        """What napari's activity dock says."""
+        return (
+            None if self.stage is Stage.IDLE else (f"Apply and export: {self.doing}", self.fraction)
+        )
+
     def _take_model(self, model: Model) -> None:
-        self.models = [known for known in self.models if known.path != model.path] + [model]
+        # One that was not saved has no path, and is not the same as another one.
+        again = [k for k in self.models if model.path is not None and k.path == model.path]
+        self.models = [known for known in self.models if known not in again] + [model]
         self.stage = Stage.IDLE
         self.choose(model)
 
@@ -395,7 +410,7 @@ class Exporter:
             self._show_progress(self.doing, event.step / event.steps, event.seconds_left)
 
     def _apply_next(self) -> None:
-        viewer, model = self._viewer(), self.model
+        viewer, model = self._viewer(), self._applied_model
         if viewer is None or model is None or not self._waiting:
             self.stage = Stage.IDLE
             self._follow_state()
@@ -406,7 +421,13 @@ class Exporter:
             **of_denoiser(model.denoiser, model.denoiser.resolved_output(output)),  # type: ignore[arg-type]
             "model": model.name,
         }
-        work = Application(viewer, source, model.denoiser, model.name, info, self._control, output)
+        try:
+            work = Application(
+                viewer, source, model.denoiser, model.name, info, self._control, output
+            )
+        except Exception as error:  # whatever it is, the button must not stay dead
+            self._fail(error)
+            return
         self._application = work
         work.progressed.connect(self._show_progress)
         work.ended.connect(self._applied)
@@ -515,7 +536,9 @@ class Exporter:
             # It can be gone on with.
             self.choices.name_file(left.with_suffix(""))
         model = Model(f"just trained ({outcome.name})", outcome.denoiser)
-        before = [known for known in self.models if known.name.startswith("just trained")]
+        # The one before it, unless that was saved; what was made of it by fine-tuning stays.
+        before = [known for known in self.models if known is self._just_trained and not known.path]
+        self._just_trained = model
         self.models = [model] + [known for known in self.models if known not in before]
         if self.model is None or self.model in before:
             self.choose(model)

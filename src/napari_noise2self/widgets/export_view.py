@@ -23,10 +23,12 @@ from napari_noise2self.widgets.controls import (
     Choice,
     LineOfAxes,
     SettingsForm,
+    being_typed,
     new_form,
     selectable,
 )
 from napari_noise2self.widgets.export_choices import FORMATS
+from napari_noise2self.widgets.export_judge import MOST_JUDGED
 from napari_noise2self.widgets.export_words import in_words
 from napari_noise2self.widgets.layers import axes_note, known_axes
 from napari_noise2self.widgets.progress_view import shortened
@@ -83,12 +85,12 @@ class ModelView(QWidget):
         self.box.setToolTip("<qt>What was trained in this window, and what was loaded.</qt>")
         self.box.currentIndexChanged.connect(lambda i: self.chosen.emit(self.box.itemData(i)))
         label.setBuddy(self.box)
-        self.load = _button("&Load…", "load", "Load a model", "Load a model from a file")
+        self.load = _button("Loa&d…", "load", "Load a model", "Load a model from a file")
         self.load.clicked.connect(self._ask_for_model)
         self.about = selectable("about", "What the model was trained on")
         self.doubts = selectable("doubts", "Whether the model suits")
         self.tune = _button(
-            "&Fine-tune",
+            "F&ine-tune",
             "tune",
             "Fine-tune",
             "Train the model a little more on the first of the selected layers: a quarter of the "
@@ -139,9 +141,11 @@ class ModelView(QWidget):
             return ""
         if not doubts:
             count = len(exporter.layers)
-            what = "the first of the images" if exporter.choices.images else "the selected layer"
-            if not exporter.choices.images and count > 1:
-                what += "s"
+            what = "the selected layers" if count > 1 else "the selected layer"
+            if exporter.choices.images:
+                what = "the first of the images"
+            elif count > MOST_JUDGED:
+                what = f"the first {MOST_JUDGED} of the selected layers"
             return f"✓ It suits {what}: grey values, noise and axes are alike."
         return "\n".join(f"⚠ {doubt}" for doubt in doubts)
 
@@ -174,7 +178,7 @@ class ExportForm(SettingsForm):
         self.images = Choice(
             [("selected layers", "layers"), ("files…", "files"), ("a folder…", "folder")]
         )
-        self._row(form, "images", "Denois&e", self.images, self.images.set_value)
+        self._row(form, "images", "Denoise", self.images, self.images.set_value)
         # Also where the same entry is chosen again, to name other files.
         self.images.activated.connect(lambda i: self._ask_for(self.images.itemData(i)))
         self.names = selectable("names", "The images")
@@ -191,9 +195,9 @@ class ExportForm(SettingsForm):
         ]
         self.add_choice(form, "output", "&Output", Choice(outputs))
         types = [("that of the source", "source"), ("float32", "float32")]
-        self.add_choice(form, "dtype", "&Type", Choice(types))
+        self.add_choice(form, "dtype", "Type", Choice(types))
         formats = Choice((entry.title, key) for key, entry in FORMATS.items())
-        self.add_choice(form, "format", "For&mat", formats)
+        self.add_choice(form, "format", "Form&at", formats)
         self.where = QLineEdit()
         self.where.setPlaceholderText("asked when you export")
         self.where.editingFinished.connect(self._say_where)
@@ -205,7 +209,7 @@ class ExportForm(SettingsForm):
         inside.setContentsMargins(0, 0, 0, 0)
         inside.addWidget(self.where, 1)
         inside.addWidget(self.browse)
-        label = QLabel("&Where")
+        label = QLabel("Where")
         label.setBuddy(self.where)
         label.setToolTip(f"<qt>{_TIPS['where']}</qt>")
         form.addRow(label, row)
@@ -245,6 +249,8 @@ class ExportForm(SettingsForm):
 
     def _show_where(self, path: Path | None) -> None:
         text = "" if path is None else str(path)
+        if being_typed(self.where):
+            return
         if text != self.where.text():
             self.where.setText(text)
         self.where.setToolTip(f"<qt>{text or _TIPS['where']}</qt>")

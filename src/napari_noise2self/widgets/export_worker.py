@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_noise2self.engine.arrays import read_part
 from napari_noise2self.engine.errors import InputError
+from napari_noise2self.engine.events import Notice
 from napari_noise2self.stacks.batch import BatchEvent, Outcome, apply_events
 from napari_noise2self.stacks.export import export_events
 from napari_noise2self.stacks.file_image import FileImage
@@ -26,7 +27,7 @@ from napari_noise2self.widgets.export_words import Model
 from napari_noise2self.widgets.job import load_engine
 
 if TYPE_CHECKING:
-    from napari_noise2self.engine.events import Control, Notice, TrainingEvent
+    from napari_noise2self.engine.events import Control, TrainingEvent
     from napari_noise2self.stacks.stack import Stack
 
 # Frames that have more pixels are shown when the first region is written, which is as soon.
@@ -57,8 +58,12 @@ def tune(
 ) -> Generator[Notice | TrainingEvent | Model, None, None]:
     """Go on with the training of a model on an image; the model itself stays as it is."""
     denoiser = copy.copy(model.denoiser)
-    # However long it was trained before, a little more is asked for.
-    denoiser.config = denoiser.config.model_copy(update={"epochs": None})
+    # However long it was trained before, a little more is asked for; and there is no target here.
+    objective = denoiser.config.objective
+    alone = "n2s" if objective in load_engine("targets").WITH_TARGET else objective
+    denoiser.config = denoiser.config.model_copy(update={"epochs": None, "objective": alone})
+    if alone != objective:
+        yield Notice("The model learned from a target; here it goes on from the image alone.")
     events = denoiser.train(stack.data, stack.axes, warm_start=True, control=control)
     with contextlib.closing(events):
         trained = yield from events

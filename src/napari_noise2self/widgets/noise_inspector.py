@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # What is under way, by its name.
 MEASURING, EXAMINING, LOOKING = "measuring", "examining", "looking"
+# The settings that say which axes the noise is looked at along.
+_OF_DEPTH = ("volume", "context")
 
 
 class Inspector:
@@ -69,14 +71,16 @@ class Inspector:
         self.measured: Measured | None = None
         self.residual: ResidualReport | None = None
         session.settings.events.layer.connect(self._follow_layer)
-        session.settings.events.volume.connect(self._forget)
+        for name in _OF_DEPTH:
+            getattr(session.settings.events, name).connect(self._forget)
         session.events.axes.connect(self._forget)
         self._follow_layer(session.settings.layer)
 
     def close(self) -> None:
         """Drop what is under way and let go of the layer."""
         self._session.settings.events.layer.disconnect(self._follow_layer)
-        self._session.settings.events.volume.disconnect(self._forget)
+        for name in _OF_DEPTH:
+            getattr(self._session.settings.events, name).disconnect(self._forget)
         self._session.events.axes.disconnect(self._forget)
         self._follow_layer(None)
 
@@ -172,7 +176,7 @@ class Inspector:
         self.changed.emit()
 
     def _measure_source(self, source: Source) -> tuple[Any, ...]:
-        return measure, source.data, source.axes, self._volume(source)
+        return measure, source.data, self._layout(source)
 
     def _examine_source(self, source: Source, denoised: Image) -> tuple[Any, ...]:
         other = Source.of(denoised)
@@ -180,14 +184,15 @@ class Inspector:
             examine,
             source.data,
             other.data,
-            source.axes,
+            self._layout(source),
             self._frame_in_view(source),
             self.measured,
-            self._volume(source),
         )
 
-    def _volume(self, source: Source) -> bool:
-        return self._session.settings.volume and "Z" in source.axes
+    def _layout(self, source: Source) -> Layout:
+        """How the layer is read with the present settings."""
+        config = self._session.settings.config(source.axes)
+        return config.layout(source.data.shape, source.axes)
 
     def _frame_in_view(self, source: Source) -> int:
         viewer = self._viewer()

@@ -97,7 +97,7 @@ class NoiseView(QWidget):
         self.table = selectable("table", "The noise in figures")
         self.defects = _button(
             "defects",
-            "Show &hot pixels",
+            "Show ho&t pixels",
             "Mark the hot and dead pixels of the frame in view, in a layer of points",
         )
         self.defects.clicked.connect(self.defects_requested)
@@ -119,7 +119,7 @@ class NoiseView(QWidget):
         measured = inspector.measured
         self._busy = inspector.busy in (MEASURING, LOOKING)
         self.measure.setText(
-            "&Cancel" if self._busy else "&Measure" if measured is None else "&Measure again"
+            "C&ancel" if self._busy else "&Measure" if measured is None else "&Measure again"
         )
         self.measure.setAccessibleName(self.measure.text().replace("&", ""))
         self.bar.setVisible(self._busy)
@@ -208,7 +208,7 @@ class ResidualView(QWidget):
         self.bar = _busy_bar()
         self.text = selectable("residual", "What is left in the residual")
         self.numbers = selectable("residual numbers", "The residual in figures")
-        self.map = _button("map", "Show &where", _MAP_TIP)
+        self.map = _button("map", "Sh&ow where", _MAP_TIP)
         self.map.clicked.connect(self.map_requested)
         self.bands: BandsFigure | None = None
         self.correlation: CorrelationFigure | None = None
@@ -236,7 +236,7 @@ class ResidualView(QWidget):
         """Show what is known."""
         report = inspector.residual
         self._busy = inspector.busy == EXAMINING
-        self.examine.setText("&Cancel" if self._busy else "E&xamine the residual")
+        self.examine.setText("C&ancel" if self._busy else "E&xamine the residual")
         self.examine.setAccessibleName(self.examine.text().replace("&", ""))
         self.bar.setVisible(self._busy)
         said = escaped(inspector.residual_message)

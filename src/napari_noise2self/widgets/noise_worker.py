@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_noise2self.engine.layout import Layout
     from napari_noise2self.engine.noise.map import Autocorrelation
     from napari_noise2self.engine.noise.report import NoiseReport
     from napari_noise2self.engine.residual.examine import ResidualReport
@@ -49,14 +50,14 @@ def _wanted() -> bool:
 
 
 def measure(
-    data: Any, axes: str, volume: bool, dropped: Callable[[], bool] = _wanted
+    data: Any, layout: Layout, dropped: Callable[[], bool] = _wanted
 ) -> Generator[Measured, None, None]:
     """Estimate the noise of a layer."""
     with _in_words("The noise could not be measured"):
         from napari_noise2self.engine.noise.estimate import estimate_noise
         from napari_noise2self.engine.noise.map import noise_autocorrelation
 
-        report = estimate_noise(data, axes, volume=volume)
+        report = estimate_noise(data, layout.axes, volume=layout.volume, depth_axis=layout.depth)
         if dropped():
             return
         yield Measured(report, noise_autocorrelation(data, report))
@@ -65,10 +66,9 @@ def measure(
 def examine(
     noisy: Any,
     denoised: Any,
-    axes: str,
+    layout: Layout,
     frame: int,
     measured: Measured | None,
-    volume: bool,
     dropped: Callable[[], bool] = _wanted,
 ) -> Generator[Measured | ResidualReport, None, None]:
     """Examine a residual; first the noise, where it was not measured before."""
@@ -76,12 +76,12 @@ def examine(
         from napari_noise2self.engine.residual.examine import examine_residual
 
         if measured is None:
-            for measured in measure(noisy, axes, volume, dropped):
+            for measured in measure(noisy, layout, dropped):
                 yield measured
         if dropped():
             return
         report = None if measured is None else measured.report
-        yield examine_residual(noisy, denoised, axes, report, frame=frame)
+        yield examine_residual(noisy, denoised, layout.axes, report, frame=frame)
 
 
 def find_defects(

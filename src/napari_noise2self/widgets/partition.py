@@ -72,7 +72,7 @@ class PartitionWidget(Dock):
             event = getattr(self.session.settings.events, name)
             self.link(event, partial(self._show_setting, name))
         self.link(self.session.events.state, self._show_possible)
-        self.link(self.session.events.has_z, self._show_possible)
+        self.link(self.session.events.axes, self._show_possible)
         self.link(preview.changed, self._show)
         self._show_layers()
         for name in self.form.controls:
@@ -122,7 +122,7 @@ class PartitionWidget(Dock):
 
     def _show_possible(self, _: Any = None) -> None:
         session = self.session
-        self.form.show_possible(session.settings.partition, session.has_z, session.state.running)
+        self.form.show_possible(session.settings.partition, session.axes, session.state.running)
         self._show_words()
 
     def _show_words(self, _: Any = None) -> None:

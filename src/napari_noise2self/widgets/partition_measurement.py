@@ -11,6 +11,7 @@ from napari_noise2self.widgets.partition_worker import suggestions
 from napari_noise2self.widgets.task import Task, sentence
 
 if TYPE_CHECKING:
+    from napari_noise2self.engine.layout import Layout
     from napari_noise2self.engine.noise.report import Suggestion
     from napari_noise2self.widgets.scene import Scene
 
@@ -33,24 +34,23 @@ class Measurement:
         self.running = False
         self.error = ""
         self._task: Task | None = None
-        self._known: tuple[weakref.ref[Any], bool, Suggestion] | None = None
+        self._known: tuple[weakref.ref[Any], Layout, Suggestion] | None = None
 
     def start(self, scene: Scene) -> None:
         """Estimate the noise of the layer of a scene."""
         if self.running:
             return
-        source, volume = scene.source, scene.layout.volume
+        source, layout = scene.source, scene.layout
         layer = weakref.ref(source.layer)
 
         def keep(suggestion: Suggestion) -> None:
-            self._known = (layer, volume, suggestion)
+            self._known = (layer, layout, suggestion)
 
         self.running, self.error = True, ""
         self._task = Task(
             suggestions,
             source.data,
-            source.axes,
-            volume,
+            layout,
             on_result=keep,
             on_error=self._failed,
             on_end=self._ended,
@@ -73,8 +73,8 @@ class Measurement:
         """What was suggested for the layer of a scene, if it was estimated."""
         if self._known is None:
             return None
-        layer, volume, suggestion = self._known
-        fits = layer() is scene.source.layer and volume == scene.layout.volume
+        layer, layout, suggestion = self._known
+        fits = layer() is scene.source.layer and layout == scene.layout
         return suggestion if fits else None
 
     def _failed(self, error: Exception) -> None:

@@ -98,7 +98,7 @@ class Preview:
         self._soon.setSingleShot(True)
         self._soon.setInterval(0)
         self._soon.timeout.connect(self.update)
-        for name in ("partition", "width", "subsets", "extent", "volume", "seed"):
+        for name in ("partition", "width", "subsets", "extent", "volume", "context", "seed"):
             self._link(getattr(settings.events, name), self._update_soon)
         self._link(settings.events.layer, self._follow_layer)
         self._link(session.events.axes, self._axes_named)
@@ -246,12 +246,16 @@ class Preview:
     def _look(self, viewer: napari.Viewer) -> Shown:
         settings = self._session.settings
         source = Source.of(settings.layer)
-        scene = Scene.of(viewer, source, settings.volume)
+        config = settings.config(source.axes)
+        layout = config.layout(source.data.shape, source.axes)
+        scene = Scene.of(viewer, source, layout)
         chosen = settings.chosen_partition()
-        layout = scene.layout
         suggestion = self.measurement.suggestion(scene)
         suggested = Grid.for_white_noise() if suggestion is None else suggestion.partition
         partition = suggested if chosen is None else chosen
+        if config.context and isinstance(partition, Grid):
+            # As training does: nothing is hidden in the neighbours of a target.
+            partition = partition.beside(config.context, layout.spatial_shape[0])
         numbers = figures(partition, layout.spatial_shape)
         self.subset = min(self.subset, numbers.subsets - 1)
         window, shape = scene.window, layout.spatial_shape

@@ -15,16 +15,16 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_noise2self.widgets.controls import Choice, SettingsForm, new_form, selectable
+from napari_noise2self.widgets.controls import Choice, new_form, selectable
 from napari_noise2self.widgets.partition_words import (
     escaped,
     shown_in_words,
     suggestion_in_words,
 )
 from napari_noise2self.widgets.settings_view import (
-    DEPTHS,
     PARTITIONS,
     TIPS,
+    DepthForm,
     block_box,
     grid_box,
     subsets_box,
@@ -47,7 +47,7 @@ _LAYER_TIPS = {
 }
 
 
-class PartitionForm(SettingsForm):
+class PartitionForm(DepthForm):
     """The settings of the partition; the same ones as in the *Denoise* dock."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -60,13 +60,14 @@ class PartitionForm(SettingsForm):
         self.add_number(form, "width", "Mask &grid", grid_box())
         self.add_number(form, "subsets", "Su&bsets", subsets_box())
         self.add_number(form, "extent", "Hidden bloc&k", block_box())
-        self.add_choice(form, "volume", "Denoise &Z", Choice(DEPTHS))
+        self.add_depth(form)
 
-    def show_possible(self, kind: str, has_z: bool, running: bool) -> None:
-        """Enable what can be changed now."""
-        useless = useless_for(kind) | (set() if has_z else {"volume"})
+    def show_possible(self, kind: str, axes: str, running: bool) -> None:
+        """Enable what can be changed now of a layer with these axes."""
+        useless = useless_for(kind)
         for name, control in self.controls.items():
             control.setEnabled(not running and name not in useless)
+        self.show_depth_of(axes, running)
 
 
 class SubsetWalk(QWidget):
@@ -88,7 +89,7 @@ class SubsetWalk(QWidget):
         self.slider.setAccessibleName("Subset")
         self.slider.setToolTip("<qt>Which subset is hidden</qt>")
         self.slider.valueChanged.connect(self.chosen)
-        self.play = QPushButton("&Play")
+        self.play = QPushButton("Pl&ay")
         self.play.setObjectName("play")
         self.play.setCheckable(True)
         self.play.setToolTip("<qt>Hide one subset after the other</qt>")
@@ -126,7 +127,7 @@ class SubsetWalk(QWidget):
         super().hideEvent(event)
 
     def _play(self, on: bool) -> None:
-        self.play.setText("&Pause" if on else "&Play")
+        self.play.setText("P&ause" if on else "Pl&ay")
         self.play.setAccessibleName("Pause" if on else "Play")
         if on:
             self._timer.start()
@@ -163,7 +164,7 @@ class LayerChoice(QWidget):
             boxes.addWidget(box)
             self.boxes[kind] = box
         boxes.addStretch(1)
-        self.zoom = QPushButton("Zoom to the &pixels")
+        self.zoom = QPushButton("Zoom to the pi&xels")
         self.zoom.setObjectName("zoom")
         self.zoom.setAccessibleName("Zoom to the pixels")
         self.zoom.setToolTip("<qt>Zoom in on what is in view until pixels can be told apart</qt>")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_noise2self.engine.layout import Layout
     from napari_noise2self.engine.leakage import Block, Leakage
     from napari_noise2self.engine.noise.report import Suggestion
     from napari_noise2self.engine.partition import Partition
@@ -77,9 +78,12 @@ def answers(question: Question, stopped: Callable[[], bool]) -> Generator[Answer
 
 
 def suggestions(
-    data: Any, axes: str, volume: bool, stopped: Callable[[], bool]
+    data: Any, layout: Layout, stopped: Callable[[], bool]
 ) -> Generator[Suggestion, None, None]:
     """Estimate the noise of a layer, and what suits it."""
-    noise = load_engine("noise")
+    noise = load_engine("noise.estimate")
     if not stopped():
-        yield noise.estimate_noise(data, axes, volume=volume).suggestion
+        report = noise.estimate_noise(
+            data, layout.axes, volume=layout.volume, depth_axis=layout.depth
+        )
+        yield report.suggestion

@@ -44,7 +44,7 @@ class Scene:
 
     @classmethod
     def of(
-        cls, viewer: napari.Viewer, source: Source, volume: bool, longest: int = LARGEST
+        cls, viewer: napari.Viewer, source: Source, layout: Layout, longest: int = LARGEST
     ) -> Scene:
         """What the viewer shows of a layer now.
 
@@ -52,8 +52,8 @@ class Scene:
         ----------
         viewer : napari.Viewer
         source : Source
-        volume : bool
-            Whether Z is a spatial axis of the partition, where there is one.
+        layout : Layout
+            Of ``source.data``.
         longest : int
             Pixels along each axis of the screen, at most.
 
@@ -68,7 +68,6 @@ class Scene:
             If the layer has no pixel.
         """
         layer = source.layer
-        layout = Layout.of(source.data.shape, source.axes, volume and "Z" in source.axes)
         shape = layout.shape[: layer.ndim]
         seen = list(viewer.dims.displayed[-2:])
         low, high = _corners(viewer, layer, seen)

@@ -254,8 +254,6 @@ class Session:
         What the last run left, until the next begins.
     devices : dict of str to str, or None
         Description of each device that is there; None until PyTorch is loaded.
-    has_z : bool
-        Whether the chosen layer can be denoised as a volume.
     axes, axes_note : str
         What the axes of the chosen layer mean, and how that is known.
     room : str
@@ -272,7 +270,6 @@ class Session:
     message: str = ""
     outcome: Outcome | None = None
     devices: dict[str, str] | None = None
-    has_z: bool = False
     axes: str = ""
     axes_note: str = ""
     room: str = ""

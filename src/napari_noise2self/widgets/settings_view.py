@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSignalBlocker
-from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_noise2self.engine.config import NETWORK_TITLES
@@ -106,10 +106,8 @@ TIPS = {
 _ITSELF = ("itself", None)
 # Kinds of partition and their names.
 PARTITIONS = [("grid", "grid"), ("random", "random"), ("checkerboard", "checkerboard")]
-# Whether Z is denoised together.
-DEPTHS = [("slice by slice", False), ("as a volume", True)]
-# The same with what is between: whether Z is denoised together, and how many neighbours are seen.
-DEPTHS_AND_CONTEXT = [
+# Whether slices are denoised together, and how many neighbours on either side are seen.
+DEPTHS = [
     ("slice by slice", (False, 0)),
     ("with neighbours", (False, 1)),
     ("as a volume", (True, 0)),
@@ -132,7 +130,51 @@ def subsets_box() -> WholeNumber:
     return WholeNumber(2, 1000)
 
 
-class SettingsView(SettingsForm):
+class DepthForm(SettingsForm):
+    """A form that asks what is done with Z, or with T where there is no Z.
+
+    Attributes
+    ----------
+    volume : Choice
+    """
+
+    def add_depth(self, form: QFormLayout) -> None:
+        """Add the row that asks."""
+        self._depth = (False, 0)
+        self.volume = Choice(DEPTHS)
+        self.volume.currentIndexChanged.connect(self._choose_depth)
+        self._row(form, "volume", "Denoise &Z", self.volume, self._show_volume)
+        self.controls["context"] = self.volume
+        self._setters["context"] = self._show_context
+        self._depth_label = form.labelForField(self.volume)
+
+    def show_depth_of(self, axes: str, running: bool) -> None:
+        """Name the axis that a layer has, and enable the row if it has one."""
+        depth = depth_of(axes)
+        if isinstance(self._depth_label, QLabel):
+            self._depth_label.setText("Denoise T" if depth == "T" else "Denoise &Z")
+        self.volume.setAccessibleName(f"Denoise {depth or 'Z'}")
+        self.volume.setEnabled(bool(depth) and not running)
+
+    def _choose_depth(self, index: int) -> None:
+        self._depth = self.volume.itemData(index)
+        for name, value in zip(("volume", "context"), self._depth, strict=True):
+            self.edited.emit(name, value)
+
+    def _show_volume(self, volume: bool) -> None:
+        self._show_depth((volume, self._depth[1]))
+
+    def _show_context(self, context: int) -> None:
+        self._show_depth((self._depth[0], context))
+
+    def _show_depth(self, depth: tuple[bool, int]) -> None:
+        self._depth = depth
+        volume, context = depth
+        # A volume shows all neighbours, and how many of them is asked for elsewhere.
+        self.volume.set_value((True, 0) if volume else (False, min(context, 1)))
+
+
+class SettingsView(DepthForm):
     """Shows the settings and says what the user changes.
 
     Attributes
@@ -145,7 +187,6 @@ class SettingsView(SettingsForm):
         super().__init__(TIPS, parent)
         self._running = False
         self._letters = ""
-        self._depth = (False, 0)
         self._kind = "grid"
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
@@ -188,16 +229,11 @@ class SettingsView(SettingsForm):
         self.add_choice(folded, "output", "&Output", Choice(outputs))
         self.axes = LineOfAxes()
         self.add_axes(folded, self.axes)
-        self.volume = Choice(DEPTHS_AND_CONTEXT)
-        self.volume.currentIndexChanged.connect(self._choose_depth)
-        self._row(folded, "volume", "Denoise &Z", self.volume, self._show_volume)
-        self.controls["context"] = self.volume
-        self._setters["context"] = self._show_context
-        self._volume_label = folded.labelForField(self.volume)
+        self.add_depth(folded)
         self.channels = Choice(CHANNEL_USES)
         self.add_choice(folded, "channel_use", "&Channels", self.channels)
         self._channels_label = folded.labelForField(self.channels)
-        self.add_choice(folded, "region", "&Learn on", Choice(REGIONS))
+        self.add_choice(folded, "region", "Learn on", Choice(REGIONS))
         kind = Choice(PARTITIONS)
         self.add_choice(folded, "partition", "Part&ition", kind)
         self._setters["partition"] = self._show_kind
@@ -221,10 +257,6 @@ class SettingsView(SettingsForm):
     def show_possible(self, axes: str) -> None:
         """Offer what a layer with these axes can be asked for."""
         self._letters = axes
-        depth = depth_of(axes)
-        if isinstance(self._volume_label, QLabel):
-            self._volume_label.setText("Denoise T" if depth == "T" else "Denoise &Z")
-        self.volume.setAccessibleName(f"Denoise {depth or 'Z'}")
         for part in (self._channels_label, self.channels):
             if part is not None:
                 part.setVisible("C" in axes)
@@ -236,7 +268,7 @@ class SettingsView(SettingsForm):
         useless = useless_for(self._kind)
         for name, control in self.controls.items():
             control.setEnabled(name == "preview" or (not running and name not in useless))
-        self.volume.setEnabled(bool(depth_of(self._letters)) and not running)
+        self.show_depth_of(self._letters, running)
         self.channels.setEnabled("C" in self._letters and not running)
         self.target.setEnabled(self.target.count() > 1 and not running)
 
@@ -269,23 +301,6 @@ class SettingsView(SettingsForm):
         for part in (self._target_label, self.target):
             if part is not None:
                 part.setVisible(bool(others))
-
-    def _choose_depth(self, index: int) -> None:
-        self._depth = self.volume.itemData(index)
-        for name, value in zip(("volume", "context"), self._depth, strict=True):
-            self.edited.emit(name, value)
-
-    def _show_volume(self, volume: bool) -> None:
-        self._show_depth((volume, self._depth[1]))
-
-    def _show_context(self, context: int) -> None:
-        self._show_depth((self._depth[0], context))
-
-    def _show_depth(self, depth: tuple[bool, int]) -> None:
-        self._depth = depth
-        volume, context = depth
-        # A volume shows all neighbours, and how many of them is asked for elsewhere.
-        self.volume.set_value((True, 0) if volume else (False, min(context, 1)))
 
     def _show_kind(self, kind: str) -> None:
         box = self.controls["partition"]
