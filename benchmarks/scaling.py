@@ -15,6 +15,7 @@ import contextlib
 import functools
 import http.server
 import multiprocessing
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -108,16 +109,30 @@ def over_cores(denoiser: Denoiser, source: str, folder: Path) -> list[dict[str, 
 
 
 class SlowHandler(http.server.SimpleHTTPRequestHandler):
-    """Hands out files, and lets those wait that hold pixels."""
+    """Hands out files and ranges of them, and lets those wait that hold pixels."""
 
     protocol_version = "HTTP/1.1"
     delay = 0.0
 
     def do_GET(self) -> None:
-        """Hand out one file."""
+        """Hand out one file, or the part that is asked for, as shards are read."""
         if "/c/" in self.path:
             time.sleep(self.delay)
-        super().do_GET()
+        wanted = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
+        path = Path(self.translate_path(self.path))
+        if wanted is None or not path.is_file():
+            super().do_GET()
+            return
+        content = path.read_bytes()
+        first, last = wanted.groups()
+        start = int(first) if first else len(content) - int(last)
+        stop = int(last) + 1 if first and last else len(content)
+        part = content[max(start, 0) : stop]
+        self.send_response(206)
+        self.send_header("Content-Length", str(len(part)))
+        self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(content)}")
+        self.end_headers()
+        self.wfile.write(part)
 
     def log_message(self, *_: object) -> None:
         """Nobody reads it."""

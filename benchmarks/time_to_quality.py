@@ -25,6 +25,8 @@ import tifffile
 from common import RESULTS, ROOT, data_folder, print_table, write_result
 from pairs import FMD, PAIRS, quality, read
 
+import napari_noise2self as n2s
+
 CAREAMICS = """
 import sys
 import types
@@ -51,6 +53,8 @@ if __name__ == "__main__":
     predictions, _ = careamist.predict(pred_data=image)
     tifffile.imwrite(target, np.squeeze(np.asarray(predictions[0])).astype(np.float32))
 """
+# The shares of the automatic length that are tried beside it.
+SHARES = (1 / 8, 1 / 4, 1 / 2, 2)
 # What CAREamics needs but for torchvision.
 NEEDS = (
     "bioimageio-core",
@@ -111,13 +115,16 @@ def timed(command: list[str], folder: str) -> tuple[float, str]:
     return time.perf_counter() - began, done.stderr[-600:] if done.returncode else ""
 
 
-def methods(source: Path, target: Path, folder: str, peer: Path | None) -> dict[str, list[str]]:
+def methods(
+    source: Path, target: Path, folder: str, peer: Path | None, automatic: float
+) -> dict[str, list[str]]:
+    """The command of each method; ours also for shares of its automatic length in epochs."""
     ours = [sys.executable, "-m", "napari_noise2self", "denoise", str(source), str(target)]
     ours += ["--overwrite", "--quiet", "--dtype", "float32"]
     found = {"ours, default": ours}
-    # An eighth, a quarter, half and twice the automatic length of these fields.
-    for epochs in (2.6, 5.1, 10, 41):
-        found[f"ours, {epochs:g} epochs"] = [*ours, "--epochs", str(epochs)]
+    for share in SHARES:
+        epochs = f"{share * automatic:.2g}"
+        found[f"ours, {epochs} epochs"] = [*ours, "--epochs", epochs]
     for kind in ("nlm", "tv"):
         here = str(Path(__file__).parent)
         found[kind] = [sys.executable, "-c", FILTER, str(source), str(target), kind, here]
@@ -142,7 +149,8 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory() as folder:
             source, target = Path(folder) / "noisy.tif", Path(folder) / "denoised.tif"
             tifffile.imwrite(source, image)
-            for method, command in methods(source, target, folder, peer).items():
+            automatic = n2s.Denoiser().fit(image).summary["epochs"]
+            for method, command in methods(source, target, folder, peer, automatic).items():
                 target.unlink(missing_ok=True)
                 seconds, failure = timed(command, folder)
                 psnr = quality(name, truth, tifffile.imread(target)) if not failure else None
