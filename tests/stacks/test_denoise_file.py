@@ -43,7 +43,8 @@ def test_a_result_is_gone_on_with_for_its_own_image_alone(tmp_path, streamed):
     control = Control()
 
     def stop(event):
-        if isinstance(event, PredictionEvent) and event.fraction > 0.4:
+        # In the second of two regions.
+        if isinstance(event, PredictionEvent) and event.fraction > 0.6:
             control.stop()
 
     made = exhaust(denoise_file_events(movie(0), target, CONFIG, control=control), stop)

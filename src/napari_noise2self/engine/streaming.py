@@ -1,6 +1,6 @@
 """Denoising from one store into another, region by region, in bounded memory.
 
-While a region is computed, the next one is read and the one before is written.
+While a region is computed, the next ones are read and the one before is written.
 A region is read with the margin that its prediction looks at, so that what is
 written is what the prediction of the whole array in memory would be.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -35,8 +36,10 @@ LARGEST_REGION = 2**24
 # Where workers share them, each is to have at least so many, unless they were smaller than this.
 REGIONS_EACH = 4
 LEAST_REGION = 2**19
-# What a pixel of a region takes in memory: twice as read, twice as result.
-BYTES_PER_PIXEL = 24
+# So many regions are read while one is computed: a distant store answers late, but many at once.
+AHEAD = 3
+# What a pixel of a region takes in memory: as read, once more for each ahead; twice as result.
+BYTES_PER_PIXEL = 40
 
 Region = tuple[slice, ...]
 
@@ -355,19 +358,17 @@ def stream(
         return True
     rule = HotRule.of(image, layout, control)
     # What has been computed is kept whatever happens; what was not yet read is not needed then.
-    with _thread("read", drop=True) as reader, _thread("write", drop=False) as writer:
-        ahead: Future[Slab] | None = None
+    with _threads("read", AHEAD, drop=True) as reader, _threads("write", 1, drop=False) as writer:
+        slabs: deque[Future[Slab]] = deque()
         behind: tuple[Region, Future[None]] | None = None
         for number, region in enumerate(todo):
-            if ahead is None:
-                ahead = reader.submit(Slab.read, image, layout, region, method.reach)
-            yield from _waiting(ahead, progress, control)
+            # The one that is needed now, and those after it.
+            for later in todo[number + len(slabs) : number + 1 + AHEAD]:
+                slabs.append(reader.submit(Slab.read, image, layout, later, method.reach))
+            yield from _waiting(slabs[0], progress, control)
             if control.stopped:
                 break
-            slab = ahead.result()
-            ahead = None
-            if number + 1 < len(todo):
-                ahead = reader.submit(Slab.read, image, layout, todo[number + 1], method.reach)
+            slab = slabs.popleft().result()
             values = yield from predict_region(
                 method, slab, layout, region, rule, progress, control
             )
@@ -485,12 +486,12 @@ def _waiting(
 
 
 @contextmanager
-def _thread(name: str, drop: bool) -> Iterator[ThreadPoolExecutor]:
-    """A thread that has ended when the work is left, in whatever way.
+def _threads(name: str, count: int, drop: bool) -> Iterator[ThreadPoolExecutor]:
+    """Threads that have ended when the work is left, in whatever way.
 
-    With `drop` it leaves what it has not begun.
+    With `drop` they leave what they have not begun.
     """
-    pool = ThreadPoolExecutor(1, f"noise2self-{name}")
+    pool = ThreadPoolExecutor(count, f"noise2self-{name}")
     try:
         yield pool
     finally:
