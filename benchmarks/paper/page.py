@@ -255,26 +255,49 @@ it *is* the optimum: the errors agree within {worst:.0e}. Errors are exact; besi
 ({link("paper/gaussian_process")}; {record["seconds"]} s; {measured(record)})"""
 
 
+def value(lines: Sequence[Mapping[str, str]], row: str, recipe: str = "") -> float | None:
+    """The mean of a row, if it was made."""
+    for line in lines:
+        if (line["row"], line["recipe"]) == (row, recipe) and line["ours"][:1].isdigit():
+            return float(line["ours"].split(" ")[0])
+    return None
+
+
 def order(lines: Sequence[Mapping[str, str]], recipe: str) -> str:
     """Whether noisy < NLM < BM3D < N2S holds, as printed in the paper."""
-
-    def value(row: str, wanted: str = "") -> float | None:
-        for line in lines:
-            if (line["row"], line["recipe"]) == (row, wanted) and line["ours"][:1].isdigit():
-                return float(line["ours"].split(" ")[0])
-        return None
-
     words = []
     for network in NETWORKS:
         chain = [("raw", ""), ("nlm", ""), ("bm3d", ""), (f"{network} N2S", recipe)]
-        values = [value(*key) for key in chain]
-        if values[-1] is None:
-            continue
+        values = [value(lines, *key) for key in chain]
         known = [v for v in values if v is not None]
+        if len(known) < len(chain):
+            continue
         holds = all(a < b for a, b in itertools.pairwise(known))
         words.append(
             f"Noisy < NLM < BM3D < N2S {'holds' if holds else 'does not hold'} for the {network}."
         )
+    return " ".join(words)
+
+
+def away(difference: float) -> str:
+    """A difference in words."""
+    return f"{abs(difference):.2f} dB {'above' if difference >= 0 else 'below'}"
+
+
+def recipes(lines: Sequence[Mapping[str, str]]) -> str:
+    """How far the project's recipe is ahead of the paper's, and what both miss of N2T."""
+    words = []
+    for network in NETWORKS:
+        own, paper = (value(lines, f"{network} N2S", recipe) for recipe in ("own", "paper"))
+        if own is None or paper is None:
+            continue
+        sentence = f"With the own recipe {network} N2S is {away(own - paper)} that of the paper"
+        best = [value(lines, f"{network} N2T", recipe) for recipe in ("own", "paper")]
+        if best[0] is not None and best[1] is not None:
+            sentence += (
+                f", and {away(own - best[0])} N2T, where the paper's is {away(paper - best[1])} it"
+            )
+        words.append(f"{sentence}.")
     return " ".join(words)
 
 
@@ -337,7 +360,7 @@ follows the paper; PSNR in dB, mean and standard deviation over seeds.
                 }
                 for line in lines
             ]
-            told = order(lines, "own")
+            told = f"{order(lines, 'own')} {recipes(lines)}".strip()
             parts.append(f"**{TITLES[name]}**\n\n{table(shown)}\n\n{told}".rstrip())
             parts.extend(failures(rows, name))
     bm3d = bm3d_hanzi()
