@@ -197,3 +197,21 @@ def test_ranks_of_rows_without_a_score_are_none():
     failed = Row("x", "", {}, Score.unknown(), 0.0, failure="why")
     assert Ranking.of([failed]).ranks == (None,)
     assert Ranking.of([]).rows == ()
+
+
+def test_filters_and_networks_are_compared_on_the_same_pixels():
+    rng = np.random.default_rng(0)
+    wave = 1000 + 500 * np.sin(np.arange(64) / 7)
+    stack = np.stack([rng.normal(100, 1, (64, 64)), rng.normal(wave, 30, (64, 64))])
+    y, x = np.argwhere(n2s.Grid(4).held_out((64, 64)))[20]
+    stack[0, y, x] = 200  # stands out of its frame, and not of the stack
+    best = n2s.calibrate(stack, "gaussian", n2s.Grid(4)).best
+    config = n2s.TrainingConfig(
+        partition=n2s.Grid(4), channels=4, depth=2, crop_size=32, epochs=0.2, device="cpu"
+    )
+    network = n2s.Denoiser(config).fit(stack)
+    by_filter, by_network = best.held_out(stack), network.held_out(stack)
+    assert len(by_filter[0].observed) == len(by_network[0].observed)
+    # In grey values, and in units of the noise.
+    correlation = np.corrcoef(by_filter[0].observed, by_network[0].observed)[0, 1]
+    assert correlation == pytest.approx(1)

@@ -12,7 +12,7 @@ from torch import nn
 
 from napari_noise2self import Denoiser, Grid, TrainingConfig, psnr
 from napari_noise2self.engine import trained as trained_module
-from napari_noise2self.engine.errors import InputError, ModelFileError
+from napari_noise2self.engine.errors import DeviceError, InputError, ModelFileError
 
 
 @pytest.fixture(scope="module")
@@ -212,3 +212,34 @@ def test_images_of_different_axes_train_one_model(noisy, quick):
     assert denoiser.predict(images[1]).shape == images[1].shape
     with pytest.raises(InputError, match="axes for 2 images, but 3 images"):
         denoiser.fit(images, axes=["YX", "TYX"])
+
+
+def test_what_a_loaded_model_learned_from_does_not_bind_it(noisy, quick, tmp_path):
+    other = noisy[::-1].copy()
+    denoiser = Denoiser(quick).fit(noisy, target=other)
+    assert denoiser.summary["objective"] == "n2n"
+    denoiser.save(tmp_path / "m.safetensors")
+    loaded = Denoiser.load(tmp_path / "m.safetensors", device="cpu")
+    assert loaded.fit(noisy, warm_start=True).summary["objective"] == "n2s"
+    loaded.save(tmp_path / "m.safetensors")
+    again = Denoiser.load(tmp_path / "m.safetensors", device="cpu")
+    assert again.fit(noisy, target=other, warm_start=True).summary["objective"] == "n2n"
+
+
+def test_a_device_that_nobody_knows_is_not_a_damaged_file(trained, tmp_path):
+    trained.save(tmp_path / "m.safetensors")
+    with pytest.raises(DeviceError, match="'gpu' is unknown"):
+        Denoiser.load(tmp_path / "m.safetensors", device="gpu")
+
+
+def test_a_network_that_returns_no_tensor_is_refused(noisy, quick):
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv2d(1, 1, 3, padding=1)
+
+        def forward(self, x):
+            return self.layer(x), x
+
+    with pytest.raises(InputError, match="returns a tuple"):
+        Denoiser(quick, Pair()).fit(noisy)

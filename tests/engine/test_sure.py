@@ -67,3 +67,21 @@ def test_clipped_noise_and_unknown_methods_are_refused(noisy, trained: Denoiser)
         trained.score(np.clip(noisy, np.percentile(noisy, 4), None), method="sure")
     with pytest.raises(InputError, match="self-supervised or sure"):
         trained.score(noisy, method="magic")
+
+
+def test_pixels_that_were_made_up_do_not_count():
+    rng = np.random.default_rng(0)
+    image = rng.normal(50.0, 5.0, (1, 64, 64))
+    valid = np.ones(image.shape, bool)
+    valid[..., :24] = False
+    filled = np.where(valid, image, 50.0)  # without noise
+    mse, _, level = sure(
+        lambda x: 50 + 0.5 * (x - 50),
+        filled,
+        lambda s: np.full(s.shape, 25.0),
+        [[(), ()]],
+        valid=valid,
+    )
+    # Half of the noise is left, and nothing else is wrong.
+    assert mse == pytest.approx(25 / 4, rel=0.15)
+    assert level == 25

@@ -82,12 +82,12 @@ def test_the_estimated_noise_follows_the_signal_and_its_correlation():
         assert found == pytest.approx(level**0.5, rel=0.2)
     white = probes / deviation
     assert white.square().mean().item() == pytest.approx(1, rel=0.1)
-    # Some crops are turned.
-    along = max(
-        (white[..., 1:] * white[..., :-1]).mean().item(),
-        (white[..., 1:, :] * white[..., :-1, :]).mean().item(),
-    )
+    # Along X as in the image: what has a direction is not turned.
+    along = (white[..., 1:] * white[..., :-1]).mean().item()
+    across = (white[..., 1:, :] * white[..., :-1, :]).mean().item()
     assert along > 0.3
+    assert abs(across) < 0.1
+    assert not sampler.turn
 
 
 def test_it_learns_where_the_deviation_is_known(noisy, truth, small_config):

@@ -19,9 +19,17 @@ def check_network(network: nn.Module, channels: int, ndim: int) -> None:
     device = next(network.parameters()).device
     image = torch.zeros(1, channels, *[32] * ndim, device=device)
     was_training = network.training
-    with torch.inference_mode():
-        shape = tuple(network.eval()(image).shape)
-    network.train(was_training)
+    try:
+        with torch.inference_mode():
+            result = network.eval()(image)
+    finally:
+        network.train(was_training)
+    if not isinstance(result, torch.Tensor):
+        raise InputError(
+            f"The network returns a {type(result).__name__}: it must return one tensor, of the "
+            f"shape it is given."
+        )
+    shape = tuple(result.shape)
     if shape != tuple(image.shape):
         raise InputError(
             f"The network turns a tensor of shape {tuple(image.shape)} into one of {shape}: it "

@@ -66,7 +66,9 @@ class TrainingConfig(BaseModel):
         Number of times that the UNet halves the image.
     epochs : float, optional
         Length of the training; one epoch draws as many targets as the data
-        has pixels.  None plans it from the data and the device.
+        has pixels.  Training against a target, or by Stein's risk, takes as
+        many steps as if pixels were hidden.  None plans it from the data and
+        the device.
     output : {"auto", "single-pass", "j-invariant", "mixed"}
         What `predict` returns by default.
     device : {"auto", "cuda", "mps", "cpu"}

@@ -661,4 +661,7 @@ class Denoiser:
         trained, config, summary = load_trained(path, device, network)
         denoiser = cls(config, trained.network if config.network == "custom" else None)
         denoiser.summary, denoiser._trained = summary, trained
+        # A file states every setting; that it learned from itself or from a noisy target need
+        # not have been asked for, and does not bind what it learns next.
+        denoiser._objective_stated = config.objective in ("n2t", "sure")
         return denoiser

@@ -261,6 +261,7 @@ def load_trained(
         If the device is missing.
     """
     weights, description = read_model(path)
+    chosen = select_device(device)
     try:
         settings = {
             name: value
@@ -299,7 +300,7 @@ def load_trained(
         summary = dict(description["summary"])
     except _BROKEN as error:
         raise not_a_model(path, error) from error
-    network = place(network, select_device(device), ndim).eval()
+    network = place(network, chosen, ndim).eval()
     return dataclasses.replace(trained, network=network), config, summary
 
 

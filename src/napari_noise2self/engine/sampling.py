@@ -113,6 +113,8 @@ class Sampler:
                 device,
                 config.seed,
             )
+            # Probes are drawn for crops that are turned already.
+            self.turn = self.turn and self.probes.white
         self.recorruption = None
         if self.masks and noise is not None and can_recorrupt(noise, partition):
             self.recorruption = Recorruption(

@@ -97,6 +97,7 @@ def sure(
     variance: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     correlation: Sequence[Sequence[Sequence[float]]],
     seed: int = 0,
+    valid: NDArray[np.bool_] | None = None,
 ) -> tuple[float, float, float]:
     """The estimated mean squared error of ``function(image)``.
 
@@ -111,11 +112,14 @@ def sure(
     correlation : sequence, one per channel
         Each as for `probe`.
     seed : int
+    valid : ndarray of bool, shape of `image`, optional
+        Where `image` was measured; values that were made up have no noise and
+        do not count.
 
     Returns
     -------
     mse : float
-        Mean over all pixels and channels, in squared grey values.
+        Mean over all pixels and channels that count, in squared grey values.
     error : float
         Standard error over the probes.
     noise_variance : float
@@ -125,10 +129,13 @@ def sure(
     noise = variance(denoised)
     deviation = np.sqrt(noise)
     rng = np.random.default_rng(seed)
+    counted = slice(None) if valid is None or not valid.any() else valid
     terms = []
     for _ in range(PROBES):
         b = deviation * np.stack([probe(image.shape[1:], lags, rng) for lags in correlation])
-        terms.append(2 * float(np.mean(b * (function(image + STEP * b) - denoised))) / STEP)
-    base = float(np.mean((denoised - image) ** 2)) - float(noise.mean())
+        change = b * (function(image + STEP * b) - denoised)
+        terms.append(2 * float(np.mean(change[counted])) / STEP)
+    level = float(noise[counted].mean())
+    base = float(np.mean(((denoised - image) ** 2)[counted])) - level
     spread = float(np.std(terms, ddof=1)) / math.sqrt(PROBES)
-    return base + float(np.mean(terms)), spread, float(noise.mean())
+    return base + float(np.mean(terms)), spread, level

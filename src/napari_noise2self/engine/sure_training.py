@@ -132,6 +132,11 @@ class Probes:
             fields = [[probe(crop, line, rng) for line in lags] for _ in range(FIELDS)]
             self._fields = torch.from_numpy(np.asarray(fields, np.float32)).to(device)
 
+    @property
+    def white(self) -> bool:
+        """Whether the probes have no direction, so that Y and X may be exchanged."""
+        return self._fields is None
+
     def deviation(self, block: int, window: tuple[slice, ...]) -> Tensor:
         """The standard deviation of the noise in a window of a block, per channel."""
         return self._deviations[block][(slice(None), *window)]

@@ -208,7 +208,7 @@ def risk_of_output(
 
         grey = normalisation.invert(frame.values).astype(np.float64)
         lags = [noise.lags(channel) for channel in range(layout.channels)]
-        results.append(sure(denoise, grey, variance, lags, seed=number))
+        results.append(sure(denoise, grey, variance, lags, seed=number, valid=frame.valid))
     mse, error, variance_ = (float(np.mean(column)) for column in zip(*results, strict=True))
     return Risk(
         mse=mse,

@@ -185,3 +185,15 @@ def test_the_report_is_plain_json():
     plain = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert plain["findings"][0]["kind"] == "image"
     assert len(plain["channels"][0]["ratios"]) == len(plain["places"])
+
+
+def test_one_infinite_pixel_does_not_spoil_the_report():
+    rng = np.random.default_rng(0)
+    truth = np.broadcast_to(100 + 20 * np.sin(np.arange(128) / 9), (128, 128))
+    noisy = rng.normal(truth, 5.0).astype(np.float32)
+    denoised = truth.astype(np.float32)
+    clean = examine_residual(noisy, denoised)
+    noisy[5, 7] = denoised[5, 7] = np.inf
+    spoiled = examine_residual(noisy, denoised)
+    assert [f.kind for f in spoiled.findings] == [f.kind for f in clean.findings]
+    assert "nan" not in json.dumps(spoiled.to_json()).lower()

@@ -322,7 +322,8 @@ def _curve(run: Run, shared: Shared, layout: Layout) -> Curve:
     if not shared.control.stopped:
         first = pixels.windows[0].channels
         frame = np.stack([c.values * c.scale + c.offset for c in first])
-        calibrated = calibrated.with_better_output(frame, pixels.noise, score)
+        valid = np.stack([c.valid for c in first])
+        calibrated = calibrated.with_better_output(frame, valid, pixels.noise, score)
     return Curve(
         *common,
         _sorted(run),

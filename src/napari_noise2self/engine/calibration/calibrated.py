@@ -19,7 +19,7 @@ from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.mixing import Mixing
 from napari_noise2self.engine.noise.report import NoiseReport
 from napari_noise2self.engine.partition import Partition
-from napari_noise2self.engine.preparation import fill_bad, find_bad
+from napari_noise2self.engine.preparation import HotRule, fill_bad, find_bad
 from napari_noise2self.engine.scoring import HeldOut, Score, squares_of
 from napari_noise2self.engine.sure import MOST_CLIPPED, sure
 
@@ -100,8 +100,9 @@ class CalibratedFilter:
             )
         image, layout = self._read(image, axes)
         result = np.empty(layout.shape, np.float32)
+        rule = HotRule.of(image, layout)
         for frame in range(layout.frames):
-            raw, missing, channels = self._frame(image, layout, frame)
+            raw, missing, channels = self._frame(image, layout, frame, rule)
             predicted = np.stack([self._output(channel, output) for channel in channels])
             if output == "mixed":
                 assert self.mixing is not None
@@ -138,8 +139,10 @@ class CalibratedFilter:
         squares = squares_of(layout.spatial_shape)
         subset = [self.partition.held_out_subset(layout.ndim)]
         found: list[list[HeldOut]] = [[] for _ in range(layout.channels)]
+        # That of the whole image, as for networks: all are compared on the same pixels.
+        rule = HotRule.of(image, layout)
         for frame in range(layout.frames):
-            _, _, channels = self._frame(image, layout, frame)
+            _, _, channels = self._frame(image, layout, frame, rule)
             for pieces, channel in zip(found, channels, strict=True):
                 chosen = places & channel.valid
                 predicted = channel.j_invariant(
@@ -155,7 +158,7 @@ class CalibratedFilter:
         return [HeldOut.join(pieces) for pieces in found]
 
     def with_better_output(
-        self, frame: NDArray[Any], noise: NoiseReport, score: Score
+        self, frame: NDArray[Any], valid: NDArray[np.bool_], noise: NoiseReport, score: Score
     ) -> CalibratedFilter:
         """With the output that has the smaller estimated error.
 
@@ -168,6 +171,8 @@ class CalibratedFilter:
         ----------
         frame : ndarray, shape (channels, [Z,] Y, X)
             A piece of the image, in grey values.
+        valid : ndarray of bool, same shape
+            Where they were measured.
         noise : NoiseReport
         score : Score
             Of the J-invariant version.
@@ -186,7 +191,7 @@ class CalibratedFilter:
             return np.stack([noise.variance(plane, c) for c, plane in enumerate(signal)])
 
         lags = [noise.lags(channel) for channel in range(len(frame))]
-        mse, _, unit = sure(plain, frame.astype(np.float64), variance, lags)
+        mse, _, unit = sure(plain, frame.astype(np.float64), variance, lags, valid=valid)
         blind = max(score.mse, 0.0) / score.noise_variance * unit
         # The plain filter takes one pass, the mixture one for each subset: it has to be worth it.
         return mixed if unit * blind / (unit + blind) < WORTH_IT * mse else self
@@ -204,10 +209,10 @@ class CalibratedFilter:
         return image, layout
 
     def _frame(
-        self, image: Any, layout: Layout, frame: int
+        self, image: Any, layout: Layout, frame: int, rule: HotRule
     ) -> tuple[NDArray[Any], NDArray[np.bool_], list[Channel]]:
         raw = layout.read(image, frame)
-        missing, hot = find_bad(raw)
+        missing, hot = find_bad(raw, rule)
         bad = missing | hot
         filled = fill_bad(raw, bad)
         channels = [

@@ -224,8 +224,9 @@ class _Standard:
         """Of planes (n, y, x)."""
         values, result = (np.asarray(a, np.float64) for a in (noisy, denoised))
         missing, hot = find_bad(noisy[None])
-        good = ~(missing | hot)[0] & np.isfinite(result)
-        result = np.where(np.isfinite(result), result, np.nanmean(result) if good.any() else 0.0)
+        finite = np.isfinite(result)
+        good = ~(missing | hot)[0] & finite
+        result = np.where(finite, result, result[finite].mean() if finite.any() else 0.0)
         residual = np.where(good, values - result, 0.0)
         if noise.line is None:
             deviation = np.ones(1)
