@@ -224,3 +224,15 @@ def test_a_donut_reaches_beyond_its_hole():
     image, clean = channel((40, 40))
     predicted = donut.median(image.values, int(radius.low), (7, 9))
     assert error(predicted, clean) < np.var(clean)
+
+
+def test_radii_of_a_median_reach_beyond_the_hidden_block():
+    (median,) = catalogue.chosen({"median": {"radius": (1, 6)}}, (5, 5))
+    (radius,) = median.parameters
+    assert (radius.low, radius.high, radius.limits) == (3, 6, (3, 6))
+    (median,) = catalogue.chosen({"median": {"radius": [1, 2, 3, 4]}}, (5, 5))
+    assert median.parameters[0].values == (3, 4)
+    with pytest.raises(Noise2SelfError, match="at least 3"):
+        catalogue.chosen({"median": {"radius": [1, 2]}}, (5, 5))
+    (median,) = catalogue.chosen({"median": {"radius": (1, 6)}}, (1, 1))
+    assert median.parameters[0].low == 1

@@ -337,11 +337,28 @@ def _within(filter_: Filter, ranges: Mapping[str, Any]) -> Filter:
                 f"The filter {filter_.name!r} has no parameter {name!r}: use {', '.join(known)}."
             )
         wanted = _range(filter_.name, name, wish)
+        if filter_.name == "median":
+            wanted = _beyond_the_hole(wanted, known[name].limits[0])
         # A radius stays a whole number, whatever the ends of its range are.
         known[name] = dataclasses.replace(
             wanted, unit=known[name].unit, integer=known[name].integer
         )
     return dataclasses.replace(filter_, parameters=tuple(known.values()))
+
+
+def _beyond_the_hole(radius: Parameter, least: float) -> Parameter:
+    """The radii of a median that reach beyond the block that is hidden around a pixel."""
+    values = radius.values
+    if values is None and radius.high > least:
+        low = max(radius.low, least)
+        return dataclasses.replace(radius, low=low, limits=(low, radius.high))
+    kept = tuple(v for v in values or (radius.high,) if v >= least)
+    if not kept:
+        raise InputError(
+            f"The radius of the filter 'median' was {values or (radius.low, radius.high)}, within "
+            f"what is hidden around each pixel: give radii of at least {least:g}."
+        )
+    return dataclasses.replace(radius, values=kept)
 
 
 def _own(name: str, wish: Any) -> Filter:
