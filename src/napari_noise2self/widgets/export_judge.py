@@ -67,8 +67,8 @@ class Judge:
         return self._task is not None
 
     def ask(self) -> None:
-        """Look before long, unless that was done."""
-        if self.doubts is None:
+        """Look before long, unless that was done or is under way."""
+        if self.doubts is None and not self.asking:
             self._timer.start()
 
     def ask_again(self) -> None:
