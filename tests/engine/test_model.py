@@ -190,6 +190,18 @@ def test_a_network_that_cannot_work_is_refused_before_training(noisy, quick):
         Denoiser(quick, nn.Identity())
     with pytest.raises(InputError, match="must return the shape"):
         Denoiser(quick, nn.Conv2d(1, 3, 3, padding=1)).fit(noisy)
+    with pytest.raises(InputError, match=r"fails on a tensor of shape \(1, 1, 32, 32\) \(KeyError"):
+        Denoiser(quick, Clumsy()).fit(noisy)
+
+
+class Clumsy(nn.Conv2d):
+    """A network with an error of its own."""
+
+    def __init__(self):
+        super().__init__(1, 1, 3, padding=1)
+
+    def forward(self, image):
+        return {}[image.shape]
 
 
 def test_weights_that_are_used_twice_are_saved(noisy, quick, tmp_path):

@@ -79,6 +79,21 @@ def test_ome_tiff(tmp_path):
     assert stack.name == "cells"
 
 
+@pytest.mark.parametrize(
+    ("unit", "place"),
+    [("mm", pytest.approx((None, 250.0))), ("reference frame", None), ("pixel", None)],
+)
+def test_the_place_on_the_stage_is_told_in_the_unit_of_the_pixels(tmp_path, unit, place):
+    metadata = {
+        "axes": "YX",
+        "PhysicalSizeX": 0.5,
+        "PhysicalSizeY": 0.5,
+        "Plane": {"PositionX": [0.25], "PositionXUnit": [unit]},
+    }
+    tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((20, 20), "uint8"), metadata=metadata)
+    assert read(tmp_path / "a.ome.tif").translate == place
+
+
 def test_axes_without_a_name_are_guessed_and_that_is_told(tmp_path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, noise(2, 5, 16, 20), photometric="minisblack")

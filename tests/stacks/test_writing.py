@@ -239,12 +239,30 @@ def test_imagej_has_colours_and_provenance(tmp_path):
     assert "noise2self score = 1.5\n" in metadata["Info"]
 
 
-def test_a_place_is_not_lost_in_a_tif(tmp_path):
-    stack = source("ZYX", translate=(1.0, 2.0, 3.0))
+@pytest.mark.parametrize("ending", [".ome.tif", ".tif"])
+def test_the_place_of_an_image_comes_back(tmp_path, ending):
+    stack = source("ZYX", translate=(1.0, -2.0, 3.0))
+    write(tmp_path / f"a{ending}", stack.data, stack)
+    assert read(tmp_path / f"a{ending}").translate == pytest.approx((1, -2, 3))
+
+
+def test_imagej_is_told_which_pixel_lies_at_the_origin(tmp_path):
+    stack = source("YX", translate=(-2.0, 3.0))
+    write(tmp_path / "a.tif", stack.data, stack)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        assert tiff.is_imagej
+        metadata = tiff.imagej_metadata
+    height, width = (size for size in stack.scale)
+    assert metadata["yorigin"] == pytest.approx(2 / height)
+    assert metadata["xorigin"] == pytest.approx(-3 / width)
+
+
+def test_a_place_in_time_is_not_lost_in_a_tif(tmp_path):
+    stack = source("TYX", translate=(5.0, 2.0, 3.0))
     write(tmp_path / "a.tif", stack.data, stack)
     with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
         plane = ome_types.from_xml(tiff.ome_metadata).images[0].pixels.planes[0]
-    assert (plane.position_z, plane.position_y, plane.position_x) == (1, 2, 3)
+    assert (plane.delta_t, plane.position_y, plane.position_x) == (5, 2, 3)
 
 
 class Watched:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from napari_noise2self.engine.errors import InputError
+from napari_noise2self.engine.hardware import first_line
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.partition import Grid, Partition, RandomPartition
 from napari_noise2self.engine.preparation import Block
@@ -22,6 +23,13 @@ def check_network(network: nn.Module, channels: int, ndim: int) -> None:
     try:
         with torch.inference_mode():
             result = network.eval()(image)
+    except Exception as error:
+        # Whatever a network of the caller's raises: it is not ours to know.
+        raise InputError(
+            f"The network fails on a tensor of shape {tuple(image.shape)} "
+            f"({type(error).__name__}: {first_line(error)}): it must map (batch, channels, "
+            f"{'Z, ' if ndim == 3 else ''}Y, X) to the same shape."
+        ) from error
     finally:
         network.train(was_training)
     if not isinstance(result, torch.Tensor):

@@ -124,21 +124,22 @@ def engine_errors() -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"The image could not be read ({_first_line(error)}): check that its file is still "
+            f"The image could not be read ({first_line(error)}): check that its file is still "
             f"there."
         ) from error
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             raise OutOfMemoryError(
-                f"The memory was not enough ({_first_line(error)}): close other programs, use a "
+                f"The memory was not enough ({first_line(error)}): close other programs, use a "
                 f"smaller crop size, or use the device 'cpu'."
             ) from error
         raise EngineError(
-            f"PyTorch failed ({_first_line(error)}): try the device 'cpu'; if that fails too, "
+            f"PyTorch failed ({first_line(error)}): try the device 'cpu'; if that fails too, "
             f"please report it."
         ) from error
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, without what follows its first line."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

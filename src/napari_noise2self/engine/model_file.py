@@ -324,7 +324,7 @@ def _noise_from(value: Mapping[str, Any] | None, ndim: int, channels: int) -> No
     axes = "ZYX"[-ndim:]
     nothing = {**_UNKNOWN_NOISE, "correlation": dict.fromkeys(axes, AxisCorrelation())}
     unknown = (ChannelNoise(**nothing),) * channels
-    return NoiseReport(axes, axes, unknown, suggest(axes, unknown))
+    return NoiseReport(axes, axes, unknown, suggest(axes, unknown, (0,) * ndim))
 
 
 def not_a_model(path: str | os.PathLike[str], error: BaseException) -> ModelFileError:

@@ -107,6 +107,7 @@ def stacked(
         found.letters,
         scale=tuple(size and size[0] for size in known_sizes),
         units=tuple(size and size[1] for size in known_sizes),
+        translate=tuple(map(said.places.get, found.letters)) if said.places else None,
         name=path.name.removesuffix(path.suffix).removesuffix(".ome"),
         channel_names=said.names if len(said.names) == channels else None,
         channel_colors=said.colours if len(said.colours) == channels else None,

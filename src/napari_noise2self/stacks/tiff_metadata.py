@@ -16,6 +16,9 @@ from napari_noise2self.stacks.stack import unit_symbol
 # than this many micrometres per pixel; a coarser one, such as 72 dpi, is for printing.
 _COARSEST_PIXEL = 10.0
 
+# Lengths in metres, to bring the place of a plane to the unit of its pixels.
+_METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "µm": 1e-6, "nm": 1e-9, "Å": 1e-10, "pm": 1e-12}
+
 Size = tuple[float, str | None]
 
 
@@ -29,11 +32,14 @@ class Calibration:
         Distance of two pixels and its unit, by letter of the axis.
     names, colours : tuple of str
         One per channel; empty where unknown.
+    places : mapping of str to float
+        Where the first pixel lies, in the unit of its size, by letter of the axis.
     """
 
     sizes: Mapping[str, Size] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     colours: tuple[str, ...] = ()
+    places: Mapping[str, float] = field(default_factory=dict)
 
 
 def calibration(tiff: Any) -> Calibration:
@@ -130,7 +136,27 @@ def of_ome(xml: str) -> Calibration:
         sizes,
         tuple(str(name) for name in names) if all(names) else (),
         tuple(str(colour) for colour in colours) if all(colours) else (),
+        _places(pixels, sizes),
     )
+
+
+def _places(pixels: ElementTree.Element, sizes: Mapping[str, Size]) -> dict[str, float]:
+    """Where the first plane lies, if that is told in a unit of length."""
+    zero = ("TheT", "TheC", "TheZ")
+    planes = pixels.findall("{*}Plane")
+    first = next((p for p in planes if all(p.get(name, "0") == "0" for name in zero)), None)
+    if first is None:
+        return {}
+    places: dict[str, float] = {}
+    for axis in "XYZ":
+        place = _number(first.get(f"Position{axis}"))
+        unit = unit_symbol(first.get(f"Position{axis}Unit", "reference frame"))
+        wanted = sizes.get(axis, (1.0, None))[1]
+        if place and unit == wanted:
+            places[axis] = place
+        elif place and unit in _METRES and wanted in _METRES:
+            places[axis] = place * _METRES[unit] / _METRES[wanted]
+    return places
 
 
 def _interval(pixels: ElementTree.Element) -> Size | None:
@@ -185,6 +211,13 @@ def _of_imagej(tiff: Any) -> Calibration:
     interval = _size(metadata.get("finterval"))
     if interval is not None:
         sizes["T"] = (interval, unit_symbol(str(metadata.get("tunit", "s"))))
+    # The origin is told as the pixel that lies there.
+    origins = {axis: _number(metadata.get(f"{axis.lower()}origin")) for axis in "XYZ"}
+    places = {
+        axis: -origin * sizes.get(axis, (1.0, None))[0]
+        for axis, origin in origins.items()
+        if origin
+    }
     labels = metadata.get("Labels") or []
     channels = int(metadata.get("channels", 1))
     names = tuple(str(label) for label in labels[:channels])
@@ -201,13 +234,20 @@ def _of_imagej(tiff: Any) -> Calibration:
         sizes,
         names if repeats and channels > 1 else (),
         tuple("#" + bytes(table[:, -1].tolist()).hex() for table in tables),
+        places,
     )
 
 
 def _size(value: Any) -> float | None:
     """A distance from metadata, None if it is none; ImageJ counts some backwards."""
+    size = _number(value)
+    return abs(size) if size else None
+
+
+def _number(value: Any) -> float | None:
+    """A number from metadata, None if it is none."""
     try:
-        size = abs(float(value))
+        number = float(value)
     except (TypeError, ValueError):
         return None
-    return size if math.isfinite(size) and size > 0 else None
+    return number if math.isfinite(number) else None

@@ -262,7 +262,7 @@ def _imagej_settings(image: FileImage, record: Mapping[str, Any] | None) -> dict
         and len(units) <= 1
         and (not interval or time_unit in _TIMES)
         and bool(image.size("X")[0]) == bool(image.size("Y")[0])
-        and not any(image.origin(letter) for letter in axes)
+        and not image.origin("T")
     )
     if not fits:
         return None
@@ -271,6 +271,10 @@ def _imagej_settings(image: FileImage, record: Mapping[str, Any] | None) -> dict
     metadata["unit"] = _IMAGEJ_UNITS.get(unit, unit)
     if spacing := image.size("Z")[0]:
         metadata["spacing"] = spacing
+    for letter in "XYZ":
+        if place := image.origin(letter):
+            # ImageJ tells which pixel lies at the origin.
+            metadata[f"{letter.lower()}origin"] = -place / (image.size(letter)[0] or 1.0)
     if interval:
         metadata["finterval"] = interval * _TIMES[str(time_unit)]
     if image.channel_names is not None and "C" in axes:

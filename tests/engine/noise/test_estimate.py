@@ -234,6 +234,19 @@ def test_a_volume_has_a_third_axis():
     assert report.suggestion.partition.extents(3) == (3, 1, 1)
 
 
+@pytest.mark.parametrize("slices", [4, 5, 6])
+def test_no_wider_a_grid_is_suggested_than_a_thin_volume_has_slices(slices):
+    rng = np.random.default_rng(9)
+    white = rng.normal(100, 10, (slices + 3, 128, 128))
+    report = estimate_noise(sum(white[i : i + slices] for i in range(4)), volume=True)
+    assert report.extent[0] > 1
+    suggested = report.suggestion.partition
+    assert suggested.widths(3)[0] <= slices
+    assert suggested.extents(3)[0] <= report.extent[0]
+    covered = report.covered_by(suggested)
+    assert ("so thin an image" in report.suggestion.reasons[0]) == (not covered)
+
+
 def test_channels_have_noise_of_their_own():
     rng = np.random.default_rng(10)
     image = np.stack([rng.normal(50, 2, (128, 128)), rng.normal(500, 20, (128, 128))], axis=-1)

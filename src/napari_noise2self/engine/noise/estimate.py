@@ -95,9 +95,8 @@ def estimate_noise(
     check_image(image, layout)
     sample = Sample.of(image, layout)
     channels = tuple(_channel(sample, number, layout) for number in range(layout.channels))
-    return NoiseReport(
-        layout.axes, layout.spatial_axes, channels, suggest(layout.spatial_axes, channels)
-    )
+    suggestion = suggest(layout.spatial_axes, channels, layout.spatial_shape)
+    return NoiseReport(layout.axes, layout.spatial_axes, channels, suggestion)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -264,25 +265,37 @@ def _extent(spatial_axes: str, channels: tuple[ChannelNoise, ...]) -> tuple[int,
     return tuple(max(c.correlation[letter].extent for c in channels) for letter in spatial_axes)
 
 
-def suggest(spatial_axes: str, channels: tuple[ChannelNoise, ...]) -> Suggestion:
-    """How to denoise, given the noise of all channels."""
+def suggest(
+    spatial_axes: str, channels: tuple[ChannelNoise, ...], shape: Sequence[int]
+) -> Suggestion:
+    """How to denoise, given the noise of all channels and the spatial shape of the image."""
     extent = _extent(spatial_axes, channels)
     correlated = any(e > 1 for e in extent)
     if correlated:
         width = tuple(
-            (e + 2 if e > 1 else (4 if letter in "YX" else 2))
-            for e, letter in zip(extent, spatial_axes, strict=True)
+            min(e + 2 if e > 1 else (4 if letter in "YX" else 2), max(size, 2))
+            for e, letter, size in zip(extent, spatial_axes, shape, strict=True)
         )
+        # A stack can have fewer slices than the noise reaches over: one of them stays visible.
+        hidden = tuple(min(e, (w - 2) // 2 * 2 + 1) for e, w in zip(extent, width, strict=True))
         # Less is hidden around each target, and fewer passes are needed, than with a wide grid.
-        partition = Grid(width, extent)
-        block = " × ".join(map(str, extent))
+        partition = Grid(width, hidden)
+        block = " × ".join(map(str, hidden))
         along = " and ".join(
             letter.lower() for letter, e in zip(spatial_axes, extent, strict=True) if e > 1
         )
         why = (
             f"The noise of neighbouring pixels is correlated along {along}: {block} pixels are "
-            f"hidden around each target, in a grid just wide enough."
+            f"hidden around each target, "
         )
+        if hidden == extent:
+            why += "in a grid just wide enough."
+        else:
+            needed = " × ".join(map(str, extent))
+            why += (
+                f"which is all that fits into so thin an image. {needed} would cover it, so some "
+                f"of the noise can stay: denoise slice by slice if it does."
+            )
     else:
         partition = Grid.for_white_noise()
         if any(axis.rho for c in channels for axis in c.correlation.values()):
