@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from typer.testing import CliRunner
 
 from napari_noise2self import Denoiser
 from napari_noise2self.cli import app
-from napari_noise2self.engine import streaming
+from napari_noise2self.engine import streaming, training
+from napari_noise2self.engine.events import TrainingEvent
 from napari_noise2self.engine.model import Denoiser as EngineDenoiser
 from napari_noise2self.stacks import denoise_file
 from napari_noise2self.stacks.reading import read
@@ -67,6 +69,50 @@ def test_one_model_is_trained_on_a_folder_and_strangers_are_left_out(images, tmp
     assert described.exit_code == 0
     assert "Pixels of 0.1 µm" in described.stdout
     assert sorted(p.name for p in tmp_path.iterdir()) == [images.name, "m.safetensors"]
+
+
+def interrupted_after(steps, monkeypatch):
+    """Press Ctrl-C when training has done so many steps."""
+    train = EngineDenoiser.train
+
+    def pressed(self, *args, **settings):
+        events = train(self, *args, **settings)
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as end:
+                return end.value
+            if isinstance(event, TrainingEvent) and event.step >= steps:
+                signal.raise_signal(signal.SIGINT)
+            yield event
+
+    monkeypatch.setattr(EngineDenoiser, "train", pressed)
+
+
+def test_ctrl_c_ends_training_and_keeps_the_model(images, monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(training, "INTERVAL", 0.0)
+    interrupted_after(1, monkeypatch)
+    result = run("train", images / "b.npy", "--model", "m.safetensors", "--epochs", 50)
+    assert result.exit_code == 130
+    assert "Interrupted: m.safetensors is what was learned in" in result.stderr
+    denoiser = Denoiser.load("m.safetensors", device="cpu")
+    assert 0 < denoiser.summary["epochs"] < 50
+    assert denoiser.predict(movie()[0]).shape == (48, 64)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_ctrl_c_ends_the_program(images, tmp_path, monkeypatch):
+    def impatient(self, *_, **__):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        yield
+
+    monkeypatch.setattr(EngineDenoiser, "train", impatient)
+    result = run("train", images / "b.npy", "--model", "m.safetensors")
+    assert result.exit_code == 130
+    assert "no unfinished file" in result.stderr
+    assert not (tmp_path / "m.safetensors").exists()
 
 
 def test_settings_and_patterns_reach_the_engine(images, monkeypatch):

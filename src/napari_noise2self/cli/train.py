@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import signal
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_noise2self.cli.console import errors, finish, in_words, run, say, summary
+from napari_noise2self.cli.console import err, errors, finish, in_words, run, say, summary
 from napari_noise2self.cli.options import (
     RESULT,
     Axes,
@@ -38,6 +40,7 @@ from napari_noise2self.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from napari_noise2self.engine.events import Control
     from napari_noise2self.engine.model import Denoiser
     from napari_noise2self.stacks.stack import Stack
 
@@ -95,7 +98,8 @@ def train(
 ) -> None:
     """Train one model on the images IN..., and save it to apply it to others.
 
-    The images need the same number of channels; their other axes can differ.
+    The images need the same number of channels; their other axes can differ. Ctrl-C ends the
+    training and saves what was learned until then.
     """
     part = chosen_region(region)
     with errors():
@@ -130,19 +134,33 @@ def train(
                 say(f"{given.path}: {notice}", quiet)
         from napari_noise2self.stacks.suits import remember
 
+        from napari_noise2self.engine.events import Control
+
         learned: list[Denoiser] = []
+        control = Control()
 
         def begin() -> Generator[Any, None, bool]:
             from napari_noise2self.engine.model import Denoiser
 
             learned.append(Denoiser(config))
             stacks = images.stacks
-            return learned[0].train([s.data for s in stacks], [s.axes for s in stacks], region=part)
+            return learned[0].train(
+                [s.data for s in stacks], [s.axes for s in stacks], region=part, control=control
+            )
 
-        run(begin, quiet)
+        with _stopped_by_interrupt(control):
+            trained = run(begin, quiet)
+        if not trained:
+            raise KeyboardInterrupt
         denoiser = learned[0]
         remember(denoiser, images.stacks)
         denoiser.save(model)
+        if control.stopped:
+            epochs = denoiser.summary["epochs"]
+            err.print(
+                f"Interrupted: {model} is what was learned in {epochs:.3g} epochs.", markup=False
+            )
+            raise typer.Exit(130)
         report: dict[str, Any] = {
             "model": str(model),
             "inputs": [given.path for given in images.inputs],
@@ -160,6 +178,24 @@ def train(
         }
         of = "1 image" if count == 1 else f"{count} images"
         finish(report, f"{model}: trained on {of}, {in_words(denoiser.summary)}", quiet, as_json)
+
+
+@contextmanager
+def _stopped_by_interrupt(control: Control) -> Iterator[None]:
+    """Let the first Ctrl-C end training where it is, so that what was learned is kept.
+
+    The second one ends the program.
+    """
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        control.stop()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _check_package(path: Path, overwrite: bool) -> None:
