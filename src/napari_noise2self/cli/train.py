@@ -132,9 +132,8 @@ def train(
         for given, stack in zip(images.inputs, images.stacks, strict=True):
             for notice in stack.notices:
                 say(f"{given.path}: {notice}", quiet)
-        from napari_noise2self.stacks.suits import remember
-
         from napari_noise2self.engine.events import Control
+        from napari_noise2self.stacks.suits import remember
 
         learned: list[Denoiser] = []
         control = Control()
@@ -191,7 +190,10 @@ def _stopped_by_interrupt(control: Control) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
         control.stop()
 
-    before = signal.signal(signal.SIGINT, stop)
+    before = signal.getsignal(signal.SIGINT)
+    # A shell lets its jobs in the background ignore it.
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:
