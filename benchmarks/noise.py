@@ -97,6 +97,16 @@ def spots(n: int, rng: Generator) -> Image:
     return image / np.percentile(image, 99.9)
 
 
+def emitters(n: int, rng: Generator) -> Image:
+    """Fluorophores at random in parts of the field, as fine as the point-spread function."""
+    blobs = ndimage.gaussian_filter(rng.normal(size=(n, n)), n / 16, mode="wrap")
+    inside = blobs > np.quantile(blobs, rng.uniform(0, 0.7))
+    density = 10 ** rng.uniform(-1, 0.5) * ndimage.gaussian_filter(inside.astype(float), 2)
+    image = rng.poisson(density) * rng.exponential(1, (n, n)) ** rng.integers(2)
+    image = ndimage.gaussian_filter(image, rng.uniform(0.8, 1.5))
+    return image / np.percentile(image, 99.8)
+
+
 def photograph(name: str) -> Callable[[int, Generator], Image]:
     def scene(n: int, rng: Generator) -> Image:
         image = getattr(skimage.data, name)().astype(float) / 255
@@ -109,7 +119,7 @@ def photograph(name: str) -> Callable[[int, Generator], Image]:
 # Photographs have noise of their own, and texture at every scale.
 PHOTOGRAPHS = ("camera", "brick", "grass", "gravel", "coins", "cell", "page")
 SCENES: dict[str, Callable[[int, Generator], Image]] = {
-    **{f.__name__: f for f in (flat, ramp, nuclei, cells, filaments, lines, spots)},
+    **{f.__name__: f for f in (flat, ramp, nuclei, cells, filaments, lines, spots, emitters)},
     **{name: photograph(name) for name in PHOTOGRAPHS},
 }
 

@@ -162,18 +162,48 @@ def in_parts(model, monkeypatch):
 
 
 @pytest.fixture
-def interrupted(in_parts, monkeypatch):
-    """What is interrupted in the second file, after two of its three regions."""
+def interrupt(monkeypatch):
+    """What runs a command that is interrupted in the second file, after two of its regions."""
     at = batch._Progress.at
 
-    def interrupt(self, phase, fraction):
+    def interrupted(self, phase, fraction):
         if self._number == 2 and fraction > 0.5:
             raise KeyboardInterrupt
         return at(self, phase, fraction)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(batch._Progress, "at", interrupt)
-        return run("apply", "m.safetensors", in_parts, "out", "--json")
+    def run_interrupted(*words):
+        with monkeypatch.context() as patch:
+            patch.setattr(batch._Progress, "at", interrupted)
+            return run(*words)
+
+    return run_interrupted
+
+
+@pytest.fixture
+def interrupted(in_parts, interrupt):
+    return interrupt("apply", "m.safetensors", in_parts, "out", "--json")
+
+
+def test_replacing_goes_on_where_it_was_interrupted(in_parts, interrupt, tmp_path):
+    config = TrainingConfig(epochs=0.02, seed=9, device="cpu")
+    Denoiser(config).fit(movie()).save("other.safetensors")
+    run("apply", "other.safetensors", in_parts, "out", "--quiet")
+    begun = interrupt("apply", "m.safetensors", in_parts, "out", "--overwrite", "--quiet")
+    assert begun.exit_code == 130
+    # Nothing is replaced unless that is said again, and what is done is not done twice.
+    again = run("apply", "m.safetensors", in_parts, "out", "--resume", "--json")
+    rows = json.loads(again.stdout)["files"]
+    assert [row["state"] for row in rows] == ["skipped"] * 3
+    assert "unfinished" in rows[1]["reason"]
+    words = ("apply", "m.safetensors", in_parts, "out", "--resume", "--overwrite", "--json")
+    rows = json.loads(run(*words).stdout)["files"]
+    assert [row["state"] for row in rows] == ["skipped", "done", "done"]
+    assert any("were done before" in words for words in rows[1]["warnings"])
+    run("apply", "m.safetensors", in_parts, "whole", "--quiet")
+    for name in files(tmp_path / "whole"):
+        np.testing.assert_array_equal(
+            *(np.asarray(read(f / name).data) for f in (tmp_path / "out", tmp_path / "whole"))
+        )
 
 
 def test_an_interruption_keeps_what_is_done_and_resume_finishes_it(interrupted, model, tmp_path):

@@ -242,7 +242,9 @@ class Sharpening(nn.Module):
 
 @pytest.fixture(scope="module")
 def fast():
-    config = TrainingConfig(crop_size=32, epochs=0.1, averaging=False, device="cpu")
+    config = TrainingConfig(
+        crop_size=32, epochs=0.1, averaging=False, output="single-pass", device="cpu"
+    )
     return Denoiser(config, Sharpening()).fit(stack(64, 64))
 
 

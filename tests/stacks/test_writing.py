@@ -9,7 +9,7 @@ import tifffile
 from napari_builtins.io import napari_get_reader
 
 from napari_noise2self import Noise2SelfError
-from napari_noise2self.stacks import writing, writing_tiff
+from napari_noise2self.stacks import provenance, writing, writing_tiff
 from napari_noise2self.stacks.reading import read
 from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.writing import check_target, write
@@ -237,6 +237,24 @@ def test_imagej_has_colours_and_provenance(tmp_path):
     assert metadata["mode"] == "composite"
     assert [tuple(table[:, -1]) for table in metadata["LUTs"]] == [(0, 0, 255), (0, 255, 128)]
     assert "noise2self score = 1.5\n" in metadata["Info"]
+
+
+@pytest.mark.parametrize("ending", [".ome.tif", ".tif", ".ome.zarr"])
+def test_the_record_is_read_back(tmp_path, ending):
+    stack = source("TYX")
+    path = tmp_path / f"a{ending}"
+    write(path, stack.data, stack)
+    assert "score" not in provenance.read(path)
+    write(path, stack.data, stack, provenance=RECORD, overwrite=True)
+    found = provenance.read(path)
+    assert {key: found[key] for key in RECORD} == RECORD
+
+
+def test_what_is_no_result_has_no_record(tmp_path):
+    (tmp_path / "a.tif").write_bytes(b"no image")
+    assert provenance.read(tmp_path / "a.tif") == {}
+    assert provenance.read(tmp_path / "missing.tif") == {}
+    assert provenance.read(tmp_path) == {}
 
 
 @pytest.mark.parametrize("ending", [".ome.tif", ".tif"])

@@ -148,7 +148,8 @@ def apply(
         elif not quiet:
             _print_rows(rows, planned.folder)
         if interrupted:
-            say("Interrupted: what is done is kept; --resume goes on from there.", quiet)
+            again = "--resume --overwrite" if overwrite else "--resume"
+            say(f"Interrupted: what is done is kept; {again} goes on from there.", quiet)
             raise typer.Exit(130)
         if any(row["state"] == "failed" for row in rows):
             raise typer.Exit(1)

@@ -186,9 +186,12 @@ def in_words(info: Mapping[str, Any]) -> str:
     if quality["gain_at_least"] is not None:
         estimate = "" if quality["gain"] is None else f"{quality['gain']:.1f} dB, "
         gain = f", estimated gain {estimate}at least {quality['gain_at_least']:.1f} dB"
+    mixed = ""
+    if info.get("output") == "mixed" and quality["mixed_gain"] is not None:
+        mixed = f"; of the mixed output {quality['mixed_gain']:.1f} dB"
     return (
         f"{info['seconds']:.1f} s on {info['device']}, self-supervised score {score} squared grey "
-        f"values{gain} (both of the J-invariant prediction)"
+        f"values{gain} (both of the J-invariant prediction){mixed}"
     )
 
 

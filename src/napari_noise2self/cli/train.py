@@ -171,12 +171,13 @@ def train(
             _export(denoiser, bioimageio, model.stem, author or [], example, overwrite)
             report["bioimageio"] = str(bioimageio)
         count = len(images.stacks)
+        info = {"output": denoiser.resolved_output(), **denoiser.summary}
         report |= {
-            **summary({"output": denoiser.resolved_output(), **denoiser.summary}),
+            **summary(info),
             "settings": denoiser.config.model_dump(mode="json"),
         }
         of = "1 image" if count == 1 else f"{count} images"
-        finish(report, f"{model}: trained on {of}, {in_words(denoiser.summary)}", quiet, as_json)
+        finish(report, f"{model}: trained on {of}, {in_words(info)}", quiet, as_json)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,14 @@ from napari_noise2self.engine.trained import (
 PATTERNED = (
     "Part of the noise is the same in every frame (a fixed pattern): neighbouring slices show it "
     "to the network, and some of it will stay. Subtract a dark frame, or denoise slice by slice."
+)
+MIXED = (
+    "There is little noise here beside what the network cannot predict: the mixed output is taken, "
+    "which keeps a part of every pixel."
+)
+ROUGHLY = (
+    "How much noise there is could only be told roughly, for fine structure looks alike: compare "
+    "the result with the image."
 )
 
 
@@ -208,6 +217,10 @@ def fit_events(
         pieces = scoring_pieces(data.blocks, first.ndim)
         positions = trained.held_out_positions(pieces, averaging)
         trained = trained.with_mixing(positions)
+        best = best_output(sampler, trained.gain_of_mixing(positions))
+        if best != trained.best_output and config.output == "auto":
+            yield Notice(MIXED if noise.known else f"{MIXED} {ROUGHLY}")
+        trained = dataclasses.replace(trained, best_output=best)
         score = trained.score(positions)
         if taught is not None:
             loss = loss_against(trained, data.blocks, taught.blocks, averaging)

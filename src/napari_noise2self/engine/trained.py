@@ -29,6 +29,10 @@ from napari_noise2self.engine.sure import MOST_CLIPPED, Risk, sure
 
 # Up to this size a prediction is averaged over all flips and rotations.
 FULL_AVERAGING_PIXELS = 2**23
+# By so many dB the single pass is better than the J-invariant output; where the mixed one is better
+# by more, it is taken (benchmarks/outputs.py).  Values that hidden pixels do not usually have make
+# a network less sure of what it is shown.
+MIXED_FROM = {"mean": 0.75, "median": 0.75, "neighbor": 0.25, "uniform": 0.25, "zero": 0.25}
 # The score after training is taken on as many pixels of the data as this, at most.
 FINAL_SCORE_PIXELS = 2**22
 SCORE_SHAPES = {2: (512, 512), 3: (32, 128, 128)}
@@ -57,7 +61,7 @@ class Trained:
     best_output : str
         What the output "auto" stands for.
     mixing : Mixing, optional
-        The shares of the mixed output; None where the noise is not known.
+        The shares of the mixed output; None where the noise could not be estimated.
     """
 
     network: nn.Module
@@ -132,8 +136,12 @@ class Trained:
         return self_supervised_score(positions, scale, variance, self.noise.variance_error)
 
     def with_mixing(self, positions: Sequence[HeldOut]) -> Trained:
-        """With the shares of the mixed output measured, if the noise is known."""
-        if not self.noise.known:
+        """With the shares of the mixed output measured, if the noise could be estimated.
+
+        However roughly: where there is little noise the prediction is so much worse than the
+        pixel that a share which is wrong by half still mends most of that.
+        """
+        if not self.noise.estimated:
             return self
         mixing = Mixing.measure(
             [place.predicted for place in positions],
@@ -141,6 +149,20 @@ class Trained:
             self.variance,
         )
         return dataclasses.replace(self, mixing=mixing)
+
+    def gain_of_mixing(self, positions: Sequence[HeldOut]) -> float | None:
+        """By how many dB the mixed output is better than the J-invariant one, as far as is told.
+
+        None where the noise could not be estimated.
+        """
+        if self.mixing is None:
+            return None
+        loss = noise = 0.0
+        for channel, place in enumerate(positions):
+            loss += float(np.sum((place.predicted - place.observed) ** 2))
+            noise += float(np.sum(self.variance(place.predicted, channel)))
+        # The errors are V without and U V / (U + V) with mixing, and the loss is U + V.
+        return 10 * math.log10(loss / noise) if loss > 0 and noise > 0 else None
 
 
 def averaging_of(config: TrainingConfig, layout: Layout) -> int:
@@ -151,16 +173,24 @@ def averaging_of(config: TrainingConfig, layout: Layout) -> int:
     return 8 if pixels <= FULL_AVERAGING_PIXELS else 2
 
 
-def best_output(sampler: Sampler) -> str:
+def best_output(sampler: Sampler, gain_of_mixing: float | None = None) -> str:
     """The output that suits a network trained from `sampler`.
 
     The single pass, as long as it has not learned from noise that it would
     keep: that of single hidden pixels is like no other, that of pairs is
     known, and that of a target is another one.  A network that has only seen
     blocks hidden takes the correlated noise inside them for structure.
+
+    But a network that has learned to predict hidden pixels from others makes
+    little use of the pixel itself, even where it is shown.  Where there is less
+    noise than detail that cannot be predicted, that costs more than the noise,
+    and the mixed output is better.
     """
-    if not sampler.masks or sampler.recorruption or set(sampler.extents) == {1}:
+    if not sampler.masks or sampler.recorruption:
         return "single-pass"
+    if set(sampler.extents) == {1}:
+        much = gain_of_mixing is not None and gain_of_mixing >= MIXED_FROM[sampler.replacement]
+        return "mixed" if much else "single-pass"
     return "mixed" if sampler.noise_known else "j-invariant"
 
 

@@ -122,7 +122,7 @@ def apply_events(
     control = control or Control()
     outcomes: dict[Job, Outcome] = {}
     for job in jobs:
-        reason = _skipped(job, overwrite=overwrite, resume=resume)
+        reason = _skipped(job, denoiser, output, overwrite=overwrite, resume=resume)
         if reason is not None:
             outcomes[job] = Outcome(job, "skipped", reason)
             yield outcomes[job]
@@ -150,16 +150,27 @@ def apply_events(
     return [outcomes[job] for job in jobs]
 
 
-def _skipped(job: Job, *, overwrite: bool, resume: bool) -> str | None:
+def _skipped(
+    job: Job, denoiser: Denoiser, output: Output, *, overwrite: bool, resume: bool
+) -> str | None:
     """Why nothing is to be done, if so."""
+    from napari_noise2self.stacks.export import made_with
     from napari_noise2self.stacks.unfinished import unfinished
 
-    if overwrite:
-        return None
-    if job.target.exists():
+    there, begun = job.target.exists(), unfinished(job.target)
+    if there and not overwrite:
+        if begun and resume:
+            return (
+                "The result exists; what is to replace it is unfinished, and goes on where "
+                "overwriting is allowed."
+            )
         return "It was done before." if resume else "The result exists."
-    if unfinished(job.target) and not resume:
+    if begun:
+        if resume or overwrite:
+            return None
         return "An unfinished result exists, which can be gone on with."
+    if there and resume and made_with(denoiser, output, job.target):
+        return "It was done before."
     return None
 
 

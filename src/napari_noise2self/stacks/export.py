@@ -192,12 +192,12 @@ def export_events(
     )
     if notice is not None:
         yield Notice(notice)
-    kind = denoiser.resolved_output(output)
+    request = request_of(denoiser, stack, output)
     with PartialStore.open(
         target,
         stack,
         dtype=dtype,
-        fingerprint=request_of(denoiser, stack, output),
+        fingerprint=request,
         resume=resume,
         overwrite=overwrite,
         volume=denoiser.config.volume,
@@ -217,7 +217,8 @@ def export_events(
                 store.flush()
                 return store.so_far()
         record = provenance_of.record(
-            provenance_of.of_denoiser(denoiser, kind),
+            provenance_of.of_denoiser(denoiser, request["output"]),
+            model_sha256=request["model"],
             source=stack.name,
             axes=stack.axes,
             prediction_seconds=round(store.seconds, 3),
@@ -239,8 +240,25 @@ def request_of(denoiser: Denoiser, stack: Stack, output: Output = "auto") -> dic
     request : dict
         The fingerprint for `PartialStore.open`.
     """
+    return {"pixels": pixels_hash(stack.data), **_made_with(denoiser, output)}
+
+
+def made_with(denoiser: Denoiser, output: Output, target: Path) -> bool:
+    """Whether a file was made with a model, and holds that output of it.
+
+    Parameters
+    ----------
+    denoiser, output
+        As for `export_events`.
+    target : Path
+        The file, of which its record is believed.
+    """
+    record, wanted = provenance_of.read(target), _made_with(denoiser, output)
+    return (record.get("model_sha256"), record.get("output")) == (wanted["model"], wanted["output"])
+
+
+def _made_with(denoiser: Denoiser, output: Output) -> dict[str, str]:
     return {
-        "pixels": pixels_hash(stack.data),
         "model": model_hash(_model_of(denoiser)),
         "output": denoiser.resolved_output(output),
     }

@@ -7,7 +7,9 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 # The name of the record in files and in the metadata of layers.
 KEY = "noise2self"
@@ -64,6 +66,51 @@ def as_text(entries: Mapping[str, Any]) -> dict[str, str]:
         for key, value in entries.items()
         if value is not None
     }
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The record that a result carries.
+
+    Parameters
+    ----------
+    path : Path
+        An OME-Zarr, OME-TIFF or TIFF for ImageJ.
+
+    Returns
+    -------
+    record : dict
+        Empty if there is none, or the file is none of these.
+    """
+    try:
+        if path.is_dir():
+            import zarr
+
+            found = zarr.open_group(str(path), mode="r").attrs.get(KEY)
+            return dict(found) if isinstance(found, Mapping) else {}
+        return _from_tiff(path)
+    except Exception:  # whatever is wrong with the file, it carries no record that can be trusted
+        return {}
+
+
+def _from_tiff(path: Path) -> dict[str, Any]:
+    import tifffile
+
+    with tifffile.TiffFile(path) as tiff:
+        if tiff.is_ome:
+            root = ElementTree.fromstring(tiff.ome_metadata or "")
+            notes = root.iterfind(f".//{{*}}MapAnnotation[@Namespace='{NAMESPACE}']/{{*}}Value/*")
+            return {str(note.get("K")): _from_text(note.text or "") for note in notes}
+        lines = (tiff.imagej_metadata or {}).get("Info", "").splitlines()
+    pairs = (line.removeprefix(f"{KEY} ").partition(" = ") for line in lines if KEY in line)
+    return {key: _from_text(value) for key, _, value in pairs}
+
+
+def _from_text(text: str) -> Any:
+    """What `as_text` has written: text as it is, all else as JSON."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _plain(value: Any) -> Any:

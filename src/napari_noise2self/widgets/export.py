@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from qtpy.QtWidgets import QHBoxLayout, QPushButton
 
 from napari_noise2self.engine.errors import Noise2SelfError
+from napari_noise2self.stacks.unfinished import unfinished
 from napari_noise2self.widgets.controller import controller_of
 from napari_noise2self.widgets.controls import selectable
 from napari_noise2self.widgets.dock import Dock
@@ -179,7 +180,8 @@ class ExportWidget(Dock):
             self,
             targets,
             lambda overwrite: exporter.export(overwrite=overwrite),
-            self._resume,
+            # Of many those that exist are kept; of one it is known that it is to be replaced.
+            lambda: exporter.export(resume=True, overwrite=len(targets) == 1),
         )
 
     def _resume(self) -> None:
@@ -187,9 +189,11 @@ class ExportWidget(Dock):
         work = None if exporter is None else exporter.known_work()
         if exporter is None or work is None:
             return
-        # One file is known to be in the way; of many, those that exist are done.
-        one = len(work.jobs) == 1
-        exporter.export(resume=True, overwrite=one and work.targets[0].exists())
+        # What is unfinished beside a file that exists was begun to replace it.
+        exporter.export(
+            resume=True,
+            overwrite=any(target.exists() and unfinished(target) for target in work.targets),
+        )
 
     def _ask_where_to_save(self) -> None:
         exporter = self.exporter

@@ -75,6 +75,14 @@ def gain_sentence(quality: dict[str, Any]) -> str:
     return ""
 
 
+def mixed_sentence(info: dict[str, Any]) -> str:
+    """The gain of a mixed output, where that is shown and its gain is known; else empty."""
+    gain = (info.get("quality") or {}).get("mixed_gain")
+    if info.get("output") != "mixed" or gain is None:
+        return ""
+    return f"Of the mixed output, which the layer shows: {gain:.1f}{_NBSP}dB."
+
+
 def target_sentence(info: dict[str, Any]) -> str:
     """What was learned from, if not from the layer itself, and how well; else empty."""
     kind = {"n2n": "a second noisy image", "n2t": "a clean image"}.get(info.get("objective", ""))
@@ -106,12 +114,13 @@ def summarise(outcome: Outcome) -> str:
         error = quality.get("error")
         spread = "" if error is None else f"{_NBSP}±{_NBSP}{error:.2g}"
         lines.append(f"Self-supervised score: <b>{score:.4g}</b>{spread} squared grey values.")
-        lines += [line for line in (gain_sentence(quality),) if line]
+        mixed = mixed_sentence(info)
+        lines += [line for line in (gain_sentence(quality), mixed) if line]
         note = (
             "Score and gain speak of the J-invariant prediction on held-out pixels. The score "
             "holds the noise, too: lower is better, among runs with the same grid and hidden block."
         )
-        if info.get("output") != "j-invariant":
+        if info.get("output") != "j-invariant" and not mixed:
             note += f" The layer shows the {info.get('output')} output, which they do not measure."
         lines.append(note)
     return "<br>".join(lines)

@@ -198,7 +198,6 @@ def when_free(
     box.setIcon(QMessageBox.Icon.Question)
     box.setWindowTitle("Replace?" if there else "Go on?")
     box.setText(" ".join(_said(there, "exists", "exist") + _unfinished(begun)))
-    resume = None
     many = len(targets) > 1
     roles = QMessageBox.ButtonRole
     resume = None

@@ -234,6 +234,22 @@ def test_a_volume_has_a_third_axis():
     assert report.suggestion.partition.extents(3) == (3, 1, 1)
 
 
+@pytest.mark.parametrize("psf", [0.8, 1.0, 1.2, 1.5])
+@pytest.mark.parametrize("photons", [100, 500])
+@pytest.mark.parametrize("covered", [0.4, 0.8, 1.0])
+def test_dense_labels_as_fine_as_the_point_spread_function_are_no_noise(psf, photons, covered):
+    rng = np.random.default_rng(1)
+    blobs = ndimage.gaussian_filter(rng.normal(size=(320, 320)), 15)
+    inside = (blobs >= np.quantile(blobs, 1 - covered)).astype(float)
+    emitters = rng.poisson(ndimage.gaussian_filter(inside, 2)) * rng.exponential(
+        photons, (320, 320)
+    )
+    light = ndimage.gaussian_filter(emitters, psf)[32:-32, 32:-32] + 5
+    report = estimate_noise(rng.poisson(light))
+    assert not report.correlated
+    assert report.suggestion.partition == Grid(2)
+
+
 @pytest.mark.parametrize("slices", [4, 5, 6])
 def test_no_wider_a_grid_is_suggested_than_a_thin_volume_has_slices(slices):
     rng = np.random.default_rng(9)

@@ -12,9 +12,9 @@ means.  Structure correlates too.  What noise does and structure does not:
 - The correlation of noise is the same at every grey value; that of structure
   depends on how much structure there is beside the noise.
 
-Only what passes all three is called correlated noise.  Stationary texture
-that is blurred like noise would pass as well: nothing tells it from noise in a
-single image.
+Only what passes all three is called correlated noise.  Dense structure as fine
+as the point-spread function passes them, too; `spectrum` tells it by the floor
+of white noise beneath it.
 """
 
 from __future__ import annotations
@@ -35,11 +35,13 @@ NEGLIGIBLE = 0.18
 WORTH_HIDING = 0.1
 # Limits of noise alone, for: the kurtosis above normal; the scatter among patches, in that
 # of noise (more where the other axis has shown that noise dominates); the difference between
-# the quartiles of the bins, relative to their median.
+# the quartiles of the bins, relative to their median; the share of the patches that can be less
+# than half as correlated.
 _MOST_EXCESS = 1.5
 _MOST_SCATTER = 1.5
 _MOST_SCATTER_BESIDE = 2.5
 _MOST_SPREAD = 0.15
+_MOST_WHITE = 0.03
 _FEWEST_QUIET = 0.4
 # Patches per bin, the share of them that counts as flat, and the fewest of those.
 BIN = 64
@@ -118,13 +120,15 @@ def _lower_variance(deviations: Floats) -> float:
 class _Bin:
     """What the flat patches of one bin say.
 
-    `excess` is the kurtosis of the differences above that of normal deviates;
-    `deviations` are those of the logarithms of the patches' energies from
-    their median, in units of what noise would give.
+    `single` is the correlation in each of them.  `excess` is the kurtosis of the
+    differences above that of normal deviates; `deviations` are those of the
+    logarithms of the patches' energies from their median, in units of what noise
+    would give.
     """
 
     rho: Floats
     error: Floats
+    single: Floats
     excess: float
     deviations: Floats
 
@@ -134,6 +138,7 @@ class _Bin:
         energy = products[0]
         total = float(energy.sum())
         rho = products[1:].sum(axis=1) / total
+        single = products[1:] / np.maximum(energy, 1e-300)
         own = patches.own[axis][:, index].sum(axis=1) / total
         # The ratio of two sums: how far each patch is from it.
         residual = products[1:] - rho[:, None] * energy
@@ -146,7 +151,7 @@ class _Bin:
         expected *= 1 + max(excess, 0.0) / 2
         logarithms = np.log(np.maximum(energy, 1e-300))
         deviations = (logarithms - np.median(logarithms)) / math.sqrt(expected)
-        return cls(rho, error, excess, deviations)
+        return cls(rho, error, single, excess, deviations)
 
 
 @dataclass(frozen=True)
@@ -163,6 +168,8 @@ class Evidence:
         Share of the bins that can show noise alone.
     found : bool
         Whether the correlation is strong, significant and common to the bins.
+    structure : bool
+        Whether it is strong, but some patches show white noise.
     """
 
     rho: Floats
@@ -170,6 +177,7 @@ class Evidence:
     scatter: float
     quiet: float
     found: bool
+    structure: bool
 
     @classmethod
     def of(cls, patches: Patches, axis: int, bins: Sequence[NDArray[np.intp]]) -> Evidence:
@@ -194,7 +202,19 @@ class Evidence:
         common = np.where(centre > 0, first, -third) >= 2 / 3 * NEGLIGIBLE
         chance = 1.35 * np.median(errors, axis=0)  # between the quartiles of normal deviates
         common &= third - first <= _MOST_SPREAD * size + chance
-        return cls(centre, error, _lower_variance(pooled), share, bool((strong & common)[:2].any()))
+        # Noise is as much correlated in the dark as where there is structure.
+        single = np.concatenate([m.single for m in measured], axis=1)
+        by_chance = math.sqrt(1 + 2 * float(np.sum(centre**2))) / patches.side
+        white = np.abs(single) < (size / 2 - by_chance)[:, None]
+        everywhere = white.mean(axis=1) <= _MOST_WHITE
+        return cls(
+            centre,
+            error,
+            _lower_variance(pooled),
+            share,
+            found=bool((strong & common & everywhere)[:2].any()),
+            structure=bool(strong[0] and not everywhere[0]),
+        )
 
     def noise_alone(self, most_scatter: float = _MOST_SCATTER) -> bool:
         """Whether enough bins show noise alone."""
@@ -203,7 +223,9 @@ class Evidence:
     def verdict(self, beside: Evidence | None = None) -> AxisCorrelation:
         """The conclusion, given the evidence of another axis."""
         correlated = self.found and self.noise_alone()
-        if beside is not None and beside.found and beside.noise_alone():
+        if beside is not None and beside.structure:
+            correlated = False
+        elif beside is not None and beside.found and beside.noise_alone():
             correlated |= self.found and self.noise_alone(_MOST_SCATTER_BESIDE)
         reach = 0
         if correlated:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from napari_noise2self.engine.noise.level import (
 )
 from napari_noise2self.engine.noise.report import ChannelNoise, NoiseReport, Suggestion, suggest
 from napari_noise2self.engine.noise.sample import Cleaned, Sample, clean, frame_differences
+from napari_noise2self.engine.noise.spectrum import has_white_floor
 from napari_noise2self.engine.noise.statistics import (
     block_means,
     patch_region,
@@ -112,14 +113,20 @@ def _analyse(
     low: NDArray[np.bool_],
     high: NDArray[np.bool_],
     cleaned: Cleaned,
-    correlation: tuple[AxisCorrelation, AxisCorrelation] | None = None,
 ) -> _Analysis | None:
     side = patch_side(planes.shape[1:], planes.shape[0])
     patches = patch_statistics(planes, side, signal, low, high, cleaned.zero)
     if patches is None:
         return None
-    if correlation is None:
-        correlation = measure_correlation(patches, flat_bins(patches, _MOST_CLIPPED))
+    correlation = measure_correlation(patches, flat_bins(patches, _MOST_CLIPPED))
+    # Differences of frames hold no structure that could be mistaken.
+    if (
+        signal is None
+        and any(a.correlated for a in correlation)
+        and has_white_floor(planes, cleaned.step)
+    ):
+        y, x = (replace(a, correlated=False, extent=1, noise_alone=False) for a in correlation)
+        correlation = y, x
     # A line needs more points than a correlation, and each may be less certain.
     bins = flat_bins(patches, _MOST_CLIPPED, size=20, fewest=8)
     (step_y, gain_y), (step_x, gain_x) = map(choose_step, correlation)

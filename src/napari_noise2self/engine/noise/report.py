@@ -148,6 +148,11 @@ class NoiseReport:
         return all(channel.known for channel in self.channels)
 
     @property
+    def estimated(self) -> bool:
+        """Whether the variance of every channel could be estimated at all, however well."""
+        return all(channel.line is not None for channel in self.channels)
+
+    @property
     def patterned(self) -> bool:
         """Whether much of the noise of a channel stays from frame to frame."""
         return any(
