@@ -91,6 +91,37 @@ def test_an_image_is_fetched_once_and_says_what_the_file_does_not(server, image,
     assert "A. Person" in caplog.text
 
 
+def test_the_share_that_has_arrived_is_told(server, image, monkeypatch):
+    monkeypatch.setattr(public, "_AT_ONCE", 500)
+    shares = []
+    fetch("test", shares.append)
+    assert shares == sorted(shares)
+    assert shares[0] == 0
+    assert shares[-1] == 1
+    # Both files are of the same size, to say nothing of what comes between.
+    assert 0.5 in shares
+    assert len(set(shares)) > 5
+    shares.clear()
+    fetch("test", shares.append)
+    assert shares == []  # it was in the cache
+
+
+@pytest.mark.parametrize("when", [0.0, 0.2])
+def test_whoever_is_told_can_end_it_and_nothing_is_kept(server, image, tmp_path, monkeypatch, when):
+    class Enough(Exception):  # noqa: N818
+        pass
+
+    def progress(share):
+        if share >= when:
+            raise Enough
+
+    monkeypatch.setattr(public, "_AT_ONCE", 500)
+    with pytest.raises(Enough):
+        fetch("test", progress)
+    assert list((tmp_path / "cache").iterdir()) == []
+    np.testing.assert_array_equal(fetch("test").noisy.data, image[0])
+
+
 def test_a_file_that_is_not_the_published_one_is_refused_and_not_kept(server, image, tmp_path):
     (server[0] / "noisy.tif").write_bytes(b"something else")
     with pytest.raises(DownloadError, match="checksum differs"):

@@ -8,11 +8,15 @@ import tifffile
 import yaozarrs
 import zarr
 from napari import plugins
+from napari._app_model import get_app_model
 from napari.components import ViewerModel
 from napari.layers import Image
+from npe2 import plugin_manager
+from qtpy.QtWidgets import QFileDialog
 
 from napari_noise2self import Noise2SelfError
 from napari_noise2self.stacks.reading import read
+from napari_noise2self.widgets.writers import write_ome_tiff, write_ome_zarr
 
 LOOKS = {
     "name": "nuclei denoised",
@@ -27,7 +31,8 @@ LOOKS = {
 
 @pytest.fixture(autouse=True)
 def discovered():
-    plugins._initialize_plugins()
+    if "napari-noise2self" not in plugin_manager.instance():
+        plugins._initialize_plugins()
 
 
 def pixels():
@@ -96,3 +101,64 @@ def test_a_zarr_is_not_replaced_for_no_dialog_asks(tmp_path):
     with pytest.raises(Noise2SelfError, match="exists"):
         saved(Image(pixels() + 1), tmp_path / "a.ome.zarr")
     np.testing.assert_array_equal(np.asarray(read(tmp_path / "a.ome.zarr").data), pixels())
+
+
+@pytest.fixture
+def save_as(viewer, monkeypatch):
+    """Save the only layer as the menu does, with a format and a name chosen in the dialog."""
+
+    def save(layer, path, form):
+        viewer.layers.clear()
+        viewer.add_layer(layer)
+
+        def choose(*_, filter, **__):  # noqa: A002 -- Qt's name
+            return str(path), next(f for f in filter.split(";;") if form in f)
+
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", choose)
+        save_selected = "napari.window.file.save_layers_dialog.selected"
+        get_app_model().commands.execute_command(save_selected).result()
+
+    return save
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "becomes"),
+    [
+        ("OME-TIFF", "cells denoised", "cells denoised.ome.tif"),
+        ("OME-TIFF", "0.5 um", "0.5 um.ome.tif"),
+        ("OME-TIFF", "cells.ome.tiff", "cells.ome.tiff"),
+        ("OME-TIFF", "cells.OME.TIF", "cells.OME.TIF"),
+        ("OME-TIFF", "cells.ome", "cells.ome.tif"),
+        ("OME-TIFF", "cells.tif", "cells.ome.tif"),
+        ("OME-Zarr", "cells denoised", "cells denoised.ome.zarr"),
+        ("OME-Zarr", "cells.ome.zarr", "cells.ome.zarr"),
+        ("OME-Zarr", "cells.zarr", "cells.zarr"),
+    ],
+)
+def test_a_name_in_the_dialog_gets_the_ending_of_the_format(
+    tmp_path, save_as, notifications, form, name, becomes
+):
+    save_as(Image(pixels(), **LOOKS), tmp_path / name, form)
+    assert [path.name for path in tmp_path.iterdir()] == [becomes]
+    assert read(tmp_path / becomes).scale == LOOKS["scale"]
+    assert notifications == []
+
+
+@pytest.mark.parametrize(
+    ("write", "ending"), [(write_ome_tiff, ".ome.tif"), (write_ome_zarr, ".ome.zarr")]
+)
+def test_what_has_the_name_with_the_ending_is_not_replaced(tmp_path, write, ending):
+    first, path = pixels()[0, 0], tmp_path / f"cells{ending}"
+    assert write(str(tmp_path / "cells"), first, {}) == [str(path)]
+    with pytest.raises(Noise2SelfError, match=r"exists and was not replaced.*name\.$") as caught:
+        write(str(tmp_path / "cells"), first + 1, {})
+    assert not isinstance(caught.value, ValueError)  # napari would look for another writer
+    assert "terminal" not in str(caught.value)
+    np.testing.assert_array_equal(np.asarray(read(path).data), first)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_the_dialog_asked_about_is_replaced(tmp_path, save_as):
+    for value in (1, 2):
+        save_as(Image(np.full((20, 20), value, np.uint8)), tmp_path / "a.ome.tif", "OME-TIFF")
+    assert np.all(np.asarray(read(tmp_path / "a.ome.tif").data) == 2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from napari_noise2self.stacks.stack import Stack
 CACHE_VARIABLE = "NOISE2SELF_CACHE"
 # Seconds without a sign of life from a server.
 _TIMEOUT = 20
+# Bytes that are taken from it at once.
+_AT_ONCE = 2**14
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +89,11 @@ class PublicImage:
     scale: tuple[float | None, ...] | None = None
     units: tuple[str | None, ...] | None = None
     channel_names: tuple[str, ...] | None = None
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """All that it consists of."""
+        return (self.noisy,) if self.truth is None else (self.noisy, self.truth)
 
     def credit(self) -> str:
         """One sentence: what it is, under which licence, and whom to credit."""
@@ -180,13 +188,17 @@ IMAGES: dict[str, PublicImage] = {
 }
 
 
-def fetch(key: str) -> Fetched:
+def fetch(key: str, progress: Callable[[float], None] | None = None) -> Fetched:
     """A public image, from the cache or else from the network.
 
     Parameters
     ----------
     key : str
         One of `IMAGES`.
+    progress : callable, optional
+        Called with the share that has arrived, from the moment when the network is asked
+        for a file; never called if all of it is in the cache.  An exception of its own
+        class ends the download, of which nothing is kept.
 
     Returns
     -------
@@ -202,7 +214,8 @@ def fetch(key: str) -> Fetched:
     if key not in IMAGES:
         raise InputError(f"There is no public image {key!r}: use one of {', '.join(IMAGES)}.")
     about = IMAGES[key]
-    noisy = read(_local(about.noisy), about.axes)
+    local = _local_files(about, progress or _unheard)
+    noisy = read(local[0], about.axes)
     known = {
         name: value
         for name in ("scale", "units", "channel_names")
@@ -210,13 +223,68 @@ def fetch(key: str) -> Fetched:
     }
     # Kept in memory: files in a cache may be cleared while they are looked at.
     noisy = dataclasses.replace(noisy, data=np.asarray(noisy.data), name=about.title, **known)
-    truth = None if about.truth is None else np.asarray(read(_local(about.truth)).data)
+    truth = None if about.truth is None else np.asarray(read(local[1]).data)
     _log.info(about.credit())
     return Fetched(noisy, truth, about)
 
 
-def _local(file: File) -> Path:
-    """The file in the cache, fetched if it is not there or is not whole."""
+def _unheard(share: float) -> None:
+    """Progress that nobody asked for."""
+
+
+def _local_files(about: PublicImage, progress: Callable[[float], None]) -> list[Path]:
+    """All files of an image, in the cache; `progress` is called as by `fetch`."""
+    whole = sum(file.megabytes for file in about.files)
+    local, before = [], 0.0
+    for file in about.files:
+        local.append(_local(file, _part(progress, before / whole, file.megabytes / whole)))
+        before += file.megabytes
+    return local
+
+
+def _part(progress: Callable[[float], None], begin: float, share: float) -> Callable[[float], None]:
+    """Progress of a part of the work, told as that of the whole."""
+    return lambda done: progress(begin + share * done)
+
+
+class _Meter:
+    """Counts what arrives of a file, as pooch expects it of a progress bar.
+
+    Parameters
+    ----------
+    file : File
+    progress : callable
+        Called with the share that has arrived.
+
+    Attributes
+    ----------
+    total : int
+        Bytes; pooch sets it to what the server says, or to 0 where it says nothing.
+    """
+
+    def __init__(self, file: File, progress: Callable[[float], None]) -> None:
+        self.total = 0
+        self._expected = file.megabytes * 1e6
+        self._arrived = 0
+        self._progress = progress
+
+    def update(self, size: int) -> None:
+        """So many more bytes are here."""
+        self._arrived += size
+        self._progress(min(self._arrived / (self.total or self._expected), 1.0))
+
+    def reset(self) -> None:
+        """Nothing: pooch counts once more from zero when all is here, which would look odd."""
+
+    def close(self) -> None:
+        """Nothing; pooch calls it in the end."""
+
+
+def _local(file: File, progress: Callable[[float], None]) -> Path:
+    """The file in the cache, fetched if it is not there or is not whole.
+
+    `progress` is called as by `fetch`, with the share of this file.
+    """
     import pooch
     from requests.exceptions import HTTPError, RequestException
 
@@ -228,8 +296,15 @@ def _local(file: File) -> Path:
         env=CACHE_VARIABLE,
     )
     host = urlsplit(file.url).netloc
+
+    def download(*arguments: Any) -> None:
+        progress(0.0)
+        pooch.HTTPDownloader(
+            progressbar=_Meter(file, progress), chunk_size=_AT_ONCE, timeout=_TIMEOUT
+        )(*arguments)
+
     try:
-        return Path(keeper.fetch(file.name, downloader=pooch.HTTPDownloader(timeout=_TIMEOUT)))
+        return Path(keeper.fetch(file.name, downloader=download))
     except HTTPError as error:
         status = "" if error.response is None else f" (status {error.response.status_code})"
         raise DownloadError(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+from napari import current_viewer
+
 # Not for type checking alone: napari resolves the annotation to inject the viewer.
 from napari.viewer import Viewer
+from qtpy.QtCore import QThread
 
 from napari_noise2self.widgets.controller import controller_of
 from napari_noise2self.widgets.layers import LayerData, layer_data
@@ -115,12 +119,25 @@ def public_kidney() -> list[LayerData]:
 
 
 def _fetched(key: str) -> list[LayerData]:
+    """A public image: fetched before this returns, or afterwards where a window is alive."""
+    from napari_noise2self.stacks import public
+
+    viewer, thread = current_viewer(), QThread.currentThread()
+    # Where no events are handled, as in a script, there is nothing to keep alive, and the next
+    # line of the script expects the layers.
+    if viewer is None or thread is None or not thread.loopLevel():
+        return _credited(public.fetch(key))
+    from napari_noise2self.widgets.fetching import fetch_into
+
+    fetch_into(viewer, key, _credited)
+    # napari calls no layers at all an error; an image of no channels becomes no layer.
+    return [(np.empty((0, 1, 1)), {"channel_axis": 0}, "image")]
+
+
+def _credited(fetched: Fetched) -> list[LayerData]:
     """A public image, with whom to credit for it in its metadata and before the user's eyes."""
     from napari.utils.notifications import show_info
 
-    from napari_noise2self.stacks.public import fetch
-
-    fetched = fetch(key)
     about = fetched.about
     show_info(about.credit())
     source = {

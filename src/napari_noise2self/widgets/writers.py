@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from napari_noise2self.engine.errors import InputError, Noise2SelfError
 from napari_noise2self.stacks.provenance import KEY
 from napari_noise2self.stacks.writing import write
 from napari_noise2self.widgets.layers import stack_of
+from napari_noise2self.widgets.target_dialog import with_ending
 
 if TYPE_CHECKING:
     from napari_noise2self.widgets.layers import LayerData
@@ -24,7 +26,8 @@ def write_ome_tiff(path: str, data: Any, attributes: dict[str, Any]) -> list[str
     Parameters
     ----------
     path : str
-        Ends in ``.ome.tif`` or ``.ome.tiff``.
+        Gets the ending ``.ome.tif`` unless it ends in that or in ``.ome.tiff``:
+        napari suggests the bare name of the layer.
     data : array-like
     attributes : dict
         The rest of the layer, as napari gives it.
@@ -33,9 +36,21 @@ def write_ome_tiff(path: str, data: Any, attributes: dict[str, Any]) -> list[str
     -------
     paths : list of str
         What was written.
+
+    Raises
+    ------
+    Noise2SelfError
+        If the ending was added and such a file exists, or if it cannot be written.
     """
-    # The dialog has asked whether to replace the file.
-    return _write(path, (data, attributes, "image"), overwrite=True)
+    target = _with_ending(path, "ome-tiff")
+    # The dialog has asked whether to replace the file, if it has this name.
+    asked = target == Path(path)
+    if not asked and target.exists():
+        raise Noise2SelfError(
+            f"{target} exists and was not replaced, because you were asked about another name: "
+            f"save as {target.name} to replace it, or choose another name."
+        )
+    return _write(target, (data, attributes, "image"), overwrite=asked)
 
 
 def write_ome_zarr(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
@@ -44,19 +59,35 @@ def write_ome_zarr(path: str, data: Any, attributes: dict[str, Any]) -> list[str
     Parameters
     ----------
     path : str
-        Ends in ``.ome.zarr``.
+        Gets the ending ``.ome.zarr`` unless it ends in ``.zarr``.
     data, attributes
         As for `write_ome_tiff`.
 
     Returns
     -------
     paths : list of str
+
+    Raises
+    ------
+    Noise2SelfError
+        If it exists or cannot be written.
     """
-    # No dialog asks before a folder is replaced.
-    return _write(path, (data, attributes, "image"), overwrite=False)
+    target = _with_ending(path, "ome-zarr")
+    if target.exists():
+        # No dialog asks before a folder is replaced.
+        raise Noise2SelfError(f"{target} exists and was not replaced: choose another name.")
+    return _write(target, (data, attributes, "image"), overwrite=False)
 
 
-def _write(path: str, layer: LayerData, *, overwrite: bool) -> list[str]:
+def _with_ending(path: str, kind: str) -> Path:
+    """The path with an ending of the format; the one of another format is replaced."""
+    given = Path(path)
+    # What napari leaves of .ome.tif in the name of a layer is no part of it.
+    bare = given.with_suffix("") if given.suffix.lower() == ".ome" else given
+    return with_ending(bare, kind)
+
+
+def _write(path: Path, layer: LayerData, *, overwrite: bool) -> list[str]:
     image = Image.create(*layer)
     made = image.metadata.get(KEY)
     try:
