@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +14,13 @@ from typer.testing import CliRunner
 from napari_noise2self import Denoiser
 from napari_noise2self.cli import app
 from napari_noise2self.engine import streaming, training
+from napari_noise2self.engine.errors import ModelFileError
 from napari_noise2self.engine.events import TrainingEvent
 from napari_noise2self.engine.model import Denoiser as EngineDenoiser
 from napari_noise2self.stacks import denoise_file
 from napari_noise2self.stacks.reading import read
 from napari_noise2self.stacks.stack import Stack
+from napari_noise2self.stacks.store import PartialStore
 from napari_noise2self.stacks.suits import trained_on
 from napari_noise2self.stacks.writing import write
 
@@ -100,6 +104,32 @@ def test_ctrl_c_ends_training_and_keeps_the_model(images, monkeypatch):
     assert 0 < denoiser.summary["epochs"] < 50
     assert denoiser.predict(movie()[0]).shape == (48, 64)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "--model", "m.safetensors"),
+        ("denoise", "out.tif", "--save-model", "m.safetensors"),
+    ],
+)
+def test_a_model_that_has_no_room_is_saved_elsewhere(images, tmp_path, monkeypatch, words):
+    save = EngineDenoiser.save
+
+    def full(self, path):
+        if path == Path("m.safetensors"):
+            raise ModelFileError(f"{path} could not be written: the disk is full.")
+        save(self, path)
+
+    monkeypatch.setattr(EngineDenoiser, "save", full)
+    (tmp_path / "spare").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spare"))
+    result = run(words[0], images / "b.npy", *words[1:], *SHORT)
+    assert result.exit_code == 1
+    assert "the disk is full" in result.stderr
+    (saved,) = (tmp_path / "spare").glob("*/m.safetensors")
+    assert str(saved) in result.stderr
+    assert Denoiser.load(saved, device="cpu").summary["steps"] > 0
 
 
 def test_a_second_ctrl_c_ends_the_program(images, tmp_path, monkeypatch):
@@ -190,9 +220,9 @@ def test_a_package_of_the_model_zoo_comes_with_it(images, tmp_path, monkeypatch)
 
 @pytest.fixture
 def large(tmp_path, monkeypatch):
-    """A movie of two regions that is said not to fit into memory."""
+    """A movie of two regions that is said to be large."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(denoise_file, "_BYTES", 2**60)
+    monkeypatch.setattr(denoise_file, "_MOST_PIXELS", 1)
     monkeypatch.setattr(streaming, "REGION_PIXELS", 1)
     monkeypatch.setattr(streaming, "INTERVAL", 0.0)
     path = tmp_path / "large.npy"
@@ -246,12 +276,35 @@ def test_a_large_stack_is_streamed_and_an_interruption_costs_no_training(large, 
     ]
 
 
+def test_training_is_not_lost_with_the_first_region(large, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PartialStore, "_write", interrupted)
+        result = run("denoise", large, "out.ome.zarr", *SHORT)
+    assert result.exit_code == 130
+    assert "--resume goes on" in result.stderr
+    monkeypatch.setattr(EngineDenoiser, "train", lambda *_, **__: 1 / 0)
+    result = run("denoise", large, "out.ome.zarr", *SHORT, "--resume")
+    assert result.exit_code == 0, result.output
+    assert "nothing is trained anew" in result.stderr
+
+
+def test_what_does_not_fit_into_memory_is_streamed(large, monkeypatch):
+    monkeypatch.setattr(denoise_file, "_MOST_PIXELS", 10**9)
+    monkeypatch.setattr(denoise_file, "_BYTES", 2**60)
+    interrupt_after(1, monkeypatch)
+    assert run("denoise", large, "out.ome.zarr", *SHORT).exit_code == 130
+    assert large.with_name("out.ome.zarr.partial").is_dir()
+
+
 def test_an_unfinished_result_that_is_overwritten_is_gone(large, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_after(1, patch)
         run("denoise", large, "out.tif", *SHORT)
     assert large.with_name("out.tif.partial").is_dir()
-    monkeypatch.setattr(denoise_file, "_BYTES", 1)
+    monkeypatch.setattr(denoise_file, "_MOST_PIXELS", 10**9)
     assert run("denoise", large, "out.tif", *SHORT, "--overwrite").exit_code == 0
     assert sorted(path.name for path in large.parent.iterdir()) == ["large.npy", "out.tif"]
 

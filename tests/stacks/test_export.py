@@ -15,7 +15,7 @@ import zarr
 from napari_noise2self import Denoiser, Noise2SelfError, TrainingConfig
 from napari_noise2self.engine.events import Control, Notice, WritingEvent, exhaust
 from napari_noise2self.stacks import disk, finishing, store, targets, writing_zarr
-from napari_noise2self.stacks.export import export_events, pixels_hash, request_of
+from napari_noise2self.stacks.export import check_export, export_events, pixels_hash, request_of
 from napari_noise2self.stacks.reading import read
 from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.targets import partial_of
@@ -186,6 +186,16 @@ def test_a_disk_that_is_too_small_is_told_first(tmp_path, monkeypatch):
     events = export_events(FakeDenoiser(), stack, tmp_path / "a.ome.zarr")
     assert "may become full" in next(events).message
     events.close()
+
+
+def test_what_is_not_compressed_has_to_fit_as_it_is(tmp_path, monkeypatch):
+    stack = noisy()
+    pixels = 2 * np.prod(stack.shape)
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage(1.2 * pixels))
+    check_export(FakeDenoiser(), stack, tmp_path / "a.ome.tif")
+    with pytest.raises(Noise2SelfError, match="make room"):
+        check_export(FakeDenoiser(), stack, tmp_path / "a.tif")
 
 
 def test_another_model_or_image_does_not_go_on_with_it(tmp_path):

@@ -143,3 +143,25 @@ def test_a_large_stack_is_not_read_as_a_whole(model):
 def test_an_image_without_any_number_is_told(model):
     said = suitability(model, Stack(np.full((64, 64), np.nan, np.float32), "YX"))
     assert any("No pixel" in words for words in said)
+
+
+@pytest.mark.parametrize("use", ["volume", "context"])
+def test_other_slices_are_told(use):
+    config = QUICK.model_copy(update={use: 1, "crop_size": 16})
+    volume = np.stack([scene(seed=n, shape=(64, 64)) for n in range(8)])
+    about = {"units": ("µm",) * 3, "name": "day 1"}
+    stack = Stack(volume, "ZYX", scale=(1.0, 0.1, 0.1), **about)
+    denoiser = Denoiser(config).fit(volume, "ZYX")
+    remember(denoiser, [stack])
+    assert not any("slices" in words for words in suitability(denoiser, stack))
+    thin = Stack(volume, "ZYX", scale=(0.2, 0.1, 0.1), **about)
+    assert any("0.2 µm apart, but 1 µm" in words for words in suitability(denoiser, thin))
+
+
+def test_neighbours_along_another_axis_are_told():
+    movie = np.stack([scene(seed=n, shape=(64, 64)) for n in range(8)])
+    denoiser = Denoiser(QUICK.model_copy(update={"context": 1})).fit(movie, "TYX")
+    remember(denoiser, [Stack(movie, "TYX")])
+    assert not any("slices" in words for words in suitability(denoiser, Stack(movie, "TYX")))
+    words = " ".join(suitability(denoiser, Stack(movie, "ZYX")))
+    assert "lie along Z here, and lay along T" in words

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from napari_noise2self.engine.config import TrainingConfig
+    from napari_noise2self.engine.model import Denoiser
     from napari_noise2self.engine.pipeline import Result
     from napari_noise2self.stacks.stack import Stack
 
@@ -169,6 +171,21 @@ def denoised(stack: Stack, config: TrainingConfig, quiet: bool) -> Result:
     if result.error is not None:
         raise result.error
     return result
+
+
+def save(denoiser: Denoiser, path: Path) -> None:
+    """Save a model; where that fails, elsewhere, before the failure is told.
+
+    It may have been trained for hours.
+    """
+    from napari_noise2self.engine.errors import ModelFileError
+
+    try:
+        denoiser.save(path)
+    except ModelFileError as error:
+        spare = Path(tempfile.mkdtemp(prefix="noise2self-")) / path.name
+        denoiser.save(spare)
+        raise ModelFileError(f"{error} The model is saved as {spare} instead.") from error
 
 
 def summary(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_noise2self.cli.console import errors, finish, in_words, run, say, summary
+from napari_noise2self.cli.console import errors, finish, in_words, run, save, say, summary
 from napari_noise2self.cli.options import (
     RESULT,
     Axes,
@@ -126,7 +126,7 @@ def denoise(
         assert made is not None  # nobody can have stopped it
         if save_model is not None:
             # First: what was learned must not be lost with a result that cannot be written.
-            made.denoiser.save(save_model)
+            save(made.denoiser, save_model)
         if made.error is not None:
             raise made.error
         written = made.written

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_noise2self.cli.console import err, errors, finish, in_words, run, say, summary
+from napari_noise2self.cli.console import err, errors, finish, in_words, run, save, say, summary
 from napari_noise2self.cli.options import (
     RESULT,
     Axes,
@@ -153,7 +153,7 @@ def train(
             raise KeyboardInterrupt
         denoiser = learned[0]
         remember(denoiser, images.stacks)
-        denoiser.save(model)
+        save(denoiser, model)
         if control.stopped:
             epochs = denoiser.summary["epochs"]
             err.print(

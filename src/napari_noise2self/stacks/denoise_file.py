@@ -1,4 +1,4 @@
-"""The main job from a stack to a file: in memory where it fits, otherwise region by region."""
+"""The main job from a stack to a file: in memory if it is small, otherwise region by region."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 # Bytes per pixel that the work in memory takes: the result, and what is made on the way to the
 # file.
 _BYTES = 12
+# What has more pixels takes so long that an interruption must not cost all of it: region by region
+# it is no slower (benchmarks/large_stack.py).
+_MOST_PIXELS = 2**26
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,9 @@ def denoise_file_events(
 ) -> Generator[Event | WritingEvent, None, Made | None]:
     """Train on a stack of any size, and write it without its noise to a file.
 
-    What does not fit into memory goes region by region into the folder
-    ``OUT.partial``, with the model; a later call with `resume` goes on from
-    there, without training again.
+    What is large goes region by region into the folder ``OUT.partial``, with
+    the model; a later call with `resume` goes on from there, without training
+    again.
 
     Parameters
     ----------
@@ -108,7 +111,8 @@ def denoise_file_events(
         "ome_zarr_version": ome_zarr_version,
     }
     more: dict[str, Any] = {"resume": resume, "source": source}
-    in_memory = fits_in_memory(_BYTES * math.prod(stack.shape))
+    pixels = math.prod(stack.shape)
+    in_memory = pixels <= _MOST_PIXELS and fits_in_memory(_BYTES * pixels)
     if in_memory and not (resume and unfinished(target)):
         notice = check_export(None, stack, target, **settings, **more)
         if notice is not None:
@@ -220,7 +224,13 @@ def streamed_events(
     written = error = None
     try:
         events = export_events(
-            denoiser, stack, target, output=config.output, control=control, **settings
+            denoiser,
+            stack,
+            target,
+            output=config.output,
+            control=control,
+            keep_model=True,
+            **settings,
         )
         with contextlib.closing(events):
             written = yield from events

@@ -16,17 +16,19 @@ from napari_noise2self.engine.errors import InputError, Noise2SelfError
 _SURE_SHARE = {"i": 0.5, "u": 0.5, "f": 0.8}
 
 
-def check_space(path: str | Path, needed: int, kind: str) -> str | None:
+def check_space(path: str | Path, compressed: int, kind: str, plain: int = 0) -> str | None:
     """Whether a result fits on the disk.
 
     Parameters
     ----------
     path : path
         The file to be.
-    needed : int
+    compressed : int
         Bytes that it takes if it cannot be compressed at all.
     kind : str
         "i", "u" or "f": the kind of its pixels.
+    plain : int
+        Bytes that it takes beside those, without compression.
 
     Returns
     -------
@@ -40,8 +42,9 @@ def check_space(path: str | Path, needed: int, kind: str) -> str | None:
     """
     path = Path(path)
     free = shutil.disk_usage(path.parent).free
+    needed = compressed + plain
     room = f"{path} takes up to {in_bytes(needed)}, and {in_bytes(free)} are free on its disk"
-    if free < needed * _SURE_SHARE[kind]:
+    if free < compressed * _SURE_SHARE[kind] + plain:
         raise InputError(f"{room}: make room, or name a file on another disk.")
     return f"{room}: it may become full." if free < needed else None
 

@@ -106,11 +106,17 @@ def check_export(
         check_partial(partial_of(target), resume=resume, overwrite=overwrite)
     kind = format_of(target)
     image = FileImage.of(stack, kind, dtype)
-    # What becomes a TIFF is there twice while it is copied.
-    needed = pyramid_bytes(image) if kind == "ome-zarr" else 2 * image.nbytes
+    compressed, plain = image.nbytes, 0
+    if kind == "ome-zarr":
+        compressed = pyramid_bytes(image)
+    elif kind == "tiff":
+        # It is there twice while it is copied, and ImageJ's is not compressed.
+        plain = image.nbytes
+    else:
+        compressed *= 2
     if resume and partial_of(target).is_dir():
-        needed -= min(_bytes_in(partial_of(target)), needed)
-    return check_space(target, needed, image.dtype.kind)
+        compressed -= min(_bytes_in(partial_of(target)), compressed)
+    return check_space(target, compressed, image.dtype.kind, plain)
 
 
 def export_events(
@@ -126,6 +132,7 @@ def export_events(
     provenance: Mapping[str, Any] | None = None,
     source: str | Path | None = None,
     ome_zarr_version: str = "0.5",
+    keep_model: bool = False,
     predict: Predict = predict_here,
 ) -> Generator[ExportEvent, None, Written]:
     """Denoise a stack of any size into a file.
@@ -159,6 +166,9 @@ def export_events(
     source : path, optional
         The file that the stack was read from, which is never replaced.
     ome_zarr_version : {"0.5", "0.4"}
+    keep_model : bool
+        Whether ``OUT.partial`` stays for the sake of the model in it, which is
+        nowhere else, where nothing was denoised yet.
     predict : callable, optional
         Who does the work; by default this process.
 
@@ -204,7 +214,7 @@ def export_events(
         ome_zarr_version=ome_zarr_version,
     ) as store:
         # With it the work can go on where the denoiser is gone, having been trained for hours.
-        store.keep_model(_model_of(denoiser))
+        store.keep_model(_model_of(denoiser), precious=keep_model)
         if store.fraction:
             yield Notice(f"{store.fraction:.0%} of {target} were done before; the rest follows.")
         if not store.complete:

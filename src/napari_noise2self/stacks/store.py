@@ -101,6 +101,7 @@ class PartialStore:
         self.clipped = 0
         grid = [-(-n // u) for n, u in zip(image.shape, self._chunking.unit, strict=True)]
         self._done = np.zeros(grid, bool)
+        self._precious = False
         self._array: Any = None
         self._lock: Any = None
         self._mutex = threading.Lock()
@@ -256,11 +257,19 @@ class PartialStore:
             self.version,
         )
 
-    def keep_model(self, model: bytes) -> None:
+    def keep_model(self, model: bytes, *, precious: bool = False) -> None:
         """Keep the model's file beside the pixels, until the result is whole.
 
         See `unfinished_model`.
+
+        Parameters
+        ----------
+        model : bytes
+        precious : bool
+            Whether it is nowhere else, so that the folder stays although no
+            region is done.
         """
+        self._precious = precious
         path = self.folder / MODEL
         if path.exists():
             return
@@ -447,7 +456,7 @@ class PartialStore:
         try:
             self.flush()
         finally:
-            if self._done.any():
+            if self._done.any() or self._precious:
                 self.release()
             else:
                 self.discard()

@@ -14,6 +14,7 @@ from napari_noise2self.engine.layout import Layout
 from napari_noise2self.stacks.stack import Stack
 
 if TYPE_CHECKING:
+    from napari_noise2self.engine.config import TrainingConfig
     from napari_noise2self.engine.model import Denoiser
     from napari_noise2self.engine.noise.report import NoiseReport
     from napari_noise2self.engine.trained import Trained
@@ -134,6 +135,8 @@ def suitability(denoiser: Denoiser, stack: Stack) -> list[str]:
     sample = _sample(stack.data, layout)
     found = estimate_noise(stack.data, stack.axes, volume=layout.volume, depth_axis=layout.depth)
     sentences = [_other_order(about, stack), _other_pixels(about, stack)]
+    if layout.ndim == 3:
+        sentences.append(_other_depth(denoiser.config, about, stack, layout.depth))
     for channel, values in enumerate(sample):
         where = _where(stack, layout, channel)
         sentences += [
@@ -190,23 +193,54 @@ def _other_order(about: dict[str, Any], stack: Stack) -> str | None:
 
 
 def _other_pixels(about: dict[str, Any], stack: Stack) -> str | None:
-    before, size = _pixel(about), stack.size("X")
+    sizes = _other_size(about, stack, "X")
+    if sizes is None:
+        return None
+    now, before = sizes
+    return (
+        f"A pixel is {now} wide, but {before} in what the model was trained on: the same "
+        f"structures look other to it."
+    )
+
+
+def _other_depth(
+    config: TrainingConfig, about: dict[str, Any], stack: Stack, depth: str
+) -> str | None:
+    """Whether slices follow each other along another axis, or at another distance."""
+    axes = about.get("axes")
+    if not axes:
+        return None
+    before = config.depth_axis or ("T" if config.context and "Z" not in axes else "Z")
+    if before != depth:
+        return (
+            f"The slices lie along {depth} here, and lay along {before} in what the model was "
+            f"trained on: train on such a stack, or name the axes otherwise."
+        )
+    sizes = _other_size(about, stack, depth)
+    if sizes is None:
+        return None
+    return (
+        f"The slices are {sizes[0]} apart, but {sizes[1]} in what the model was trained on: the "
+        f"same structures look other to it."
+    )
+
+
+def _other_size(about: dict[str, Any], stack: Stack, letter: str) -> tuple[str, str] | None:
+    """The distance of pixels along an axis now and before, if they are known and differ."""
+    before, size = _pixel(about, letter), stack.size(letter)
     if before is None or size is None or size[1] is None or size[1] != before[1]:
         return None
     if 1 / _PIXEL < size[0] / before[0] < _PIXEL:
         return None
-    return (
-        f"A pixel is {_length(*size)} wide, but {_length(*before)} in what the model was trained "
-        f"on: the same structures look other to it."
-    )
+    return _length(*size), _length(*before)
 
 
-def _pixel(about: dict[str, Any]) -> tuple[float, str] | None:
-    """Width of a pixel and its unit, if the model knows it."""
+def _pixel(about: dict[str, Any], letter: str = "X") -> tuple[float, str] | None:
+    """Distance of pixels along an axis and its unit, if the model knows it."""
     axes, scale, units = (about.get(key) or () for key in ("axes", "scale", "units"))
-    if "X" not in axes or not len(axes) == len(scale) == len(units):
+    if letter not in axes or not len(axes) == len(scale) == len(units):
         return None
-    axis = axes.index("X")
+    axis = axes.index(letter)
     if not scale[axis] or not units[axis]:
         return None
     return float(scale[axis]), str(units[axis])

@@ -94,8 +94,11 @@ def write(
         raise InputError(f"The result has the shape {array.shape}, its source {like.shape}.")
     kind = format_of(path)
     image = FileImage.of(like, kind, dtype)
-    size = pyramid_bytes(image) if kind == "ome-zarr" else image.nbytes
-    check_space(path, size, image.dtype.kind)
+    if kind == "tiff":
+        check_space(path, 0, image.dtype.kind, image.nbytes)  # ImageJ's is not compressed
+    else:
+        size = pyramid_bytes(image) if kind == "ome-zarr" else image.nbytes
+        check_space(path, size, image.dtype.kind)
     if kind == "ome-zarr":
         return _write_zarr(path, array, like, dtype, overwrite, provenance, ome_zarr_version)
     record = _record(provenance, like, dtype=str(image.dtype))
