@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import napari_noise2self as n2s
+from tests.engine.conftest import SIGMA
 from napari_noise2self.engine import preparation
 from napari_noise2self.engine.errors import DeviceError, InputError
 from napari_noise2self.engine.events import Control, Notice, PredictionEvent, TrainingEvent
@@ -381,3 +382,19 @@ def test_a_stop_is_heard_between_the_reads_of_a_large_stack(run):
 
     assert run(Slow(), control=control) == ([], None)
     assert len(read) == 1
+
+
+def test_where_nobody_listens_notices_are_logged(caplog):
+    image = noise(64, 64)
+    image[5, 5] = np.nan
+    n2s.denoise(image, device="cpu", epochs=0.2)
+    assert "NaN" in caplog.text
+    caplog.clear()
+    n2s.Denoiser(CONFIG).fit(image, progress=lambda _: None)
+    assert caplog.text == ""
+
+
+def test_a_score_speaks_of_the_noise_of_its_image(trained, truth):
+    noisier = truth + np.random.default_rng(2).normal(0, 3 * SIGMA, truth.shape)
+    score = trained.score(noisier)
+    assert score.noise_variance == pytest.approx(9 * SIGMA**2, rel=0.25)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeVar
+
+_log = logging.getLogger(__name__)
 
 # No two events closer than this, in seconds: a GUI gains nothing from more.
 INTERVAL = 0.1
@@ -102,13 +105,16 @@ def exhaust(
 ) -> Answer:
     """Run a generator of events to its end, and return what it returns.
 
-    Whatever `progress` raises, an interrupt too, ends the work.
+    Where nobody listens, notices are logged as warnings.  Whatever `progress`
+    raises, an interrupt too, ends the work.
     """
     try:
         while True:
             event = next(events)
             if progress is not None:
                 progress(event)
+            elif isinstance(event, Notice):
+                _log.warning(event.message)
     except StopIteration as stop:
         answer: Answer = stop.value
         return answer

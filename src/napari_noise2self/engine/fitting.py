@@ -279,7 +279,7 @@ def _summary(
         "epochs": round(epochs, 4),
         "steps": steps,
         "device": device.type,
-        "score": score.loss,
+        "score": score.to_json()["loss"],
         "quality": score.to_json(),
         "noise": {"correlated": noise.correlated, "extent": list(noise.extent)},
         "seconds": round(seconds, 3),

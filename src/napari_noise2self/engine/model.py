@@ -152,7 +152,7 @@ class Denoiser:
             other images, instead of from nothing.  Unless `config.epochs`
             says otherwise, that takes a quarter of the time.
         progress : callable, optional
-            Called with every event.
+            Called with every event; without it, notices are logged as warnings.
 
         Returns
         -------
@@ -166,9 +166,7 @@ class Denoiser:
         DeviceError, OutOfMemoryError, EngineError
             If the device is missing, too small, or fails.
         """
-        for event in self.train(image, axes, target, region=region, warm_start=warm_start):
-            if progress is not None:
-                progress(event)
+        exhaust(self.train(image, axes, target, region=region, warm_start=warm_start), progress)
         return self
 
     def train(
@@ -521,13 +519,15 @@ class Denoiser:
         if method not in ("self-supervised", "sure"):
             raise InputError(f"The method was {method!r}: use self-supervised or sure.")
         with engine_errors():
+            # Of this image, which need not be the one that was trained on.
+            noise = estimate_noise(
+                image, layout.axes, volume=layout.volume, depth_axis=layout.depth
+            )
             if method == "sure":
-                noise = estimate_noise(
-                    image, layout.axes, volume=layout.volume, depth_axis=layout.depth
-                )
                 kind = self._usable_output(trained, output)
                 averaging = averaging_of(self.config, layout)
                 return risk_of_output(trained, image, layout, noise, kind, averaging)
+            trained = dataclasses.replace(trained, noise=noise)
             return trained.score(self._held_out(trained, image, layout))
 
     def held_out(

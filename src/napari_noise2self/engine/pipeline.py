@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -141,11 +140,9 @@ def denoise_events(
             complete, error = False, caught
     finally:
         release_memory()
-    score = denoiser.summary["score"]
     info = {
         "version": version("napari-noise2self"),
         **denoiser.summary,
-        "score": score if math.isfinite(score) else None,
         "seconds": round(time.monotonic() - began, 3),
         "output": denoiser.resolved_output(),
         "axes": layout.axes,
@@ -219,7 +216,7 @@ def denoise(
         What to learn from alone, as ranges along some of the axes, such as
         ``{"Y": (0, 512), "X": (0, 512), "T": (0, 10)}``; all is denoised.
     progress : callable, optional
-        Called with every event.
+        Called with every event; without it, notices are logged as warnings.
 
     Returns
     -------
