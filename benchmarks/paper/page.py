@@ -6,15 +6,14 @@ Run it as `python benchmarks/paper/page.py`.
 from __future__ import annotations
 
 import itertools
-import json
-import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from page_beyond import beyond
+from page_parts import db, link, measured, missing, read, table, wrapped
 from published import CLASSICAL, TABLE
-from shared import BLUE, GREEN, GREY, IMAGES, ORANGE, PAPER, PINK, RESULTS, ROOT, SKY, draw
+from shared import PAPER, ROOT
 from tables import NETWORKS, summary
 
 PAGE = ROOT / "docs" / "explanation" / "paper.md"
@@ -34,72 +33,6 @@ ROW_TITLES = {
 }
 
 
-# ------------------------------------------------------------------- small parts
-def read(path: str) -> dict[str, Any] | None:
-    """A committed result; None where it is not there."""
-    file = RESULTS / f"{path}.json"
-    return json.loads(file.read_text()) if file.exists() else None
-
-
-def link(path: str) -> str:
-    """A link to a result."""
-    return f"[{path.rpartition('/')[2]}.json](../../benchmarks/results/{path}.json)"
-
-
-def table(rows: Sequence[Mapping[str, Any]], numbers: bool = True) -> str:
-    """A Markdown table of cells that are text already."""
-    columns = list(rows[0])
-    align = ["---", *("--:" if numbers else "---" for _ in columns[1:])]
-    lines = [columns, align, *([str(row[c]) for c in columns] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def wrapped(section: str) -> str:
-    """The prose in lines of one length; tables, headings and pictures as they are."""
-    parts = []
-    for part in section.strip().split("\n\n"):
-        lines = part.split("\n")
-        if lines[0][:1] not in "|#!":
-            # Each item of a list is filled by itself.
-            items: list[str] = []
-            for line in lines:
-                if line.startswith("- ") or not items:
-                    items.append(line)
-                else:
-                    items[-1] += " " + line.strip()
-            lines = [
-                textwrap.fill(
-                    item,
-                    110,
-                    subsequent_indent="  " if item.startswith("- ") else "",
-                    break_long_words=False,
-                    break_on_hyphens=False,
-                )
-                for item in items
-            ]
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts)
-
-
-def db(value: float | None) -> str:
-    """A PSNR, or a dash."""
-    return "–" if value is None else f"{value:.2f}"
-
-
-def measured(record: Mapping[str, Any]) -> str:
-    """On what, when, and how busy it was."""
-    used = record["machine"]
-    busy = record.get("load")
-    shared = f", load {busy:g} at the end" if busy is not None and busy > used["cores"] else ""
-    return f"{used['processor']}, {used['cores']} cores, {used['date']}{shared}"
-
-
-def missing(command: str) -> str:
-    """What stands where a result is not there."""
-    return f"Not measured yet: `python benchmarks/paper/{command}`."
-
-
-# ---------------------------------------------------------------------- sections
 def introduction() -> str:
     return """# The paper on one page
 
@@ -301,6 +234,24 @@ def recipes(lines: Sequence[Mapping[str, str]]) -> str:
     return " ".join(words)
 
 
+def targets(lines: Sequence[Mapping[str, str]], data: str, recipe: str) -> str:
+    """In which order N2S, N2N and N2T come, here and as printed in the paper."""
+    words = []
+    for network in NETWORKS:
+        kinds = ("N2S", "N2N", "N2T")
+        ours = {kind: value(lines, f"{network} {kind}", recipe) for kind in kinds}
+        paper = {kind: TABLE.get(data, {}).get(f"{network} {kind}", (None,))[0] for kind in kinds}
+        if None in ours.values() or None in paper.values():
+            continue
+        here, printed = (
+            " < ".join(sorted(kinds, key=lambda kind, v=values: v[kind]))
+            for values in (ours, paper)
+        )
+        same = "as printed" if here == printed else f"where {printed} is printed"
+        words.append(f"Of the {network}, {here}, {same}.")
+    return " ".join(words)
+
+
 def networks() -> str:
     parts = [
         """## Networks (Table 2)
@@ -360,7 +311,7 @@ follows the paper; PSNR in dB, mean and standard deviation over seeds.
                 }
                 for line in lines
             ]
-            told = f"{order(lines, 'own')} {recipes(lines)}".strip()
+            told = (f"{order(lines, 'own')} {targets(lines, name, 'own')} {recipes(lines)}").strip()
             parts.append(f"**{TITLES[name]}**\n\n{table(shown)}\n\n{told}".rstrip())
             parts.extend(failures(rows, name))
     bm3d = bm3d_hanzi()
@@ -525,6 +476,13 @@ def single_shot() -> str:
         for row in record["rows"]
     ]
     passes = record["passes"]
+    worse = [row["network"] for row in record["rows"] if row["single-pass"] < record["raw"]]
+    warning = (
+        f"\n\nBelow the noisy image: {', '.join(worse)}. So few steps of the paper's loop, "
+        f"without anything that steadies it, do not settle a network of that depth."
+        if worse
+        else ""
+    )
     short = (
         ""
         if passes >= 500
@@ -538,230 +496,9 @@ the project's defaults.{short}
 
 ![What the networks make of it](../images/paper-single-shot.png)
 
-{table(rows)}
+{table(rows)}{warning}
 
 ({link("paper/single_shot")}; {measured(record)})"""
-
-
-# ------------------------------------------------------------------------ beyond
-def beyond() -> str:
-    parts = ["## Beyond the paper"]
-    parts += [part for part in (fmd(), correlated(), volumes(), speed(), scores()) if part]
-    return "\n\n".join(parts)
-
-
-def fmd() -> str:
-    record = read("fmd")
-    if record is None:
-        return ""
-    fields = [row for row in record["rows"] if row["image"].startswith("fmd/")]
-    others = [row for row in record["rows"] if row not in fields]
-    rows = [
-        {
-            "field": row["image"].removeprefix("fmd/").removesuffix("_raw1.png"),
-            "noisy": db(row["raw"]),
-            "N2S, defaults": db(row["default"]),
-            "six times as long": db(row["long"]),
-            "N2N": db(row.get("n2n")),
-            "N2T": db(row.get("n2t")),
-            "N2T, six times": db(row.get("n2t_long")),
-            "BM3D": db(row.get("bm3d")),
-            "NLM": db(row.get("nlm")),
-            "best Gaussian": db(row.get("gaussian_oracle")),
-            "seconds": f"{row['seconds']:.1f}",
-        }
-        for row in fields
-    ]
-    mean = record["mean_of_fmd"]
-    ahead = sum(row["default"] > max(row["bm3d"], row["nlm"], row["tv"]) for row in others)
-    return f"""### Real microscopes
-
-Frame 1 of six fields of the FMD data set, PSNR at range 255; N2N is trained against frame 2
-where there is one, N2T against the mean of
-50 frames; the best Gaussian was chosen with the truth.
-
-{table(rows)}
-
-On average {db(mean["raw"])} → {db(mean["default"])} dB in {mean["seconds"]:.1f} s, and
-{db(mean["n2t"])} dB with the truth as target: what N2S misses is
-{mean["n2t"] - mean["default"]:.2f} dB at the same length. On the {len(others)} other real pairs
-(TIRF with an sCMOS camera, confocal, wide field) the
-defaults are ahead of BM3D, non-local means and total variation in {ahead}.
-({link("fmd")}; {measured(record)})"""
-
-
-def correlated() -> str:
-    record = read("fmd")
-    if record is None:
-        return ""
-    names = ("fmd/WideField_BPAE_R_raw1.png", "hagen/mito-confocal_low.png")
-    rows = [
-        {
-            "image": row["image"],
-            "noisy": db(row["raw"]),
-            "defaults": db(row["default"]),
-            "output": row["output"],
-            "BM3D": db(row.get("bm3d")),
-            "best Gaussian": db(row.get("gaussian_oracle")),
-        }
-        for row in record["rows"]
-        if row["image"] in names
-    ]
-    if not rows:
-        return ""
-    return f"""### Correlated noise
-
-The theory of the paper asks for noise that is independent between pixels. Where neighbours share
-it, the noise survives. Here the
-correlation is found, and a block around each target is hidden ([the
-recipe](recipe.md#correlated-noise)):
-
-{table(rows)}"""
-
-
-def volumes() -> str:
-    record = read("paper/volume")
-    if record is None:
-        return ""
-    rows = [
-        {
-            "simulated nuclei": row["light"],
-            "noisy": db(row["raw"]),
-            "best Gaussian": db(row["gaussian"]),
-            "slice by slice": db(row["slices"]),
-            "as a volume": db(row["volume"]),
-            "seconds": f"{row['slices_seconds']:.0f} / {row['volume_seconds']:.0f}",
-        }
-        for row in record["rows"]
-    ]
-    shape = "×".join(str(n) for n in record["shape"])
-    return f"""### Volumes
-
-A stack of {shape} pixels, all slices with one 2-D network or as a volume with a 3-D one:
-
-{table(rows)}
-
-({link("paper/volume")}; {measured(record)})"""
-
-
-def speed() -> str:
-    record = read("time_to_quality")
-    if record is None:
-        return ""
-    picture_of_speed(record["rows"])
-    return f"""### Time to quality
-
-PSNR against the seconds of a whole process, from its start to the file written. The paper's
-networks train for
-hours on a data set; on a single image seconds are enough.
-
-![PSNR against seconds](../images/paper-time-to-quality.png)
-
-({link("time_to_quality")}; {measured(record)})"""
-
-
-def picture_of_speed(rows: Sequence[Mapping[str, Any]]) -> None:
-    """PSNR against seconds, one panel for each image."""
-    plt = draw()
-    images = list(dict.fromkeys(row["image"] for row in rows))
-    figure, panels = plt.subplots(
-        1, len(images), figsize=(5.5 * len(images), 3.8), layout="constrained", squeeze=False
-    )
-    colours = {"nlm": ORANGE, "tv": PINK, "CAREamics N2V": GREY, "CAREamics N2V2": SKY}
-    for axes, image in zip(panels[0], images, strict=True):
-        here = [row for row in rows if row["image"] == image and row["psnr"] is not None]
-        ours = sorted(
-            (r for r in here if r["method"].startswith("ours")), key=lambda r: r["seconds"]
-        )
-        axes.plot(
-            [r["seconds"] for r in ours],
-            [r["psnr"] for r in ours],
-            "o-",
-            color=BLUE,
-            label="this project, several lengths",
-        )
-        default = next(r for r in ours if r["method"] == "ours, default")
-        axes.plot(default["seconds"], default["psnr"], "o", ms=14, mfc="none", color=BLUE)
-        for row in here:
-            if row["method"] in colours:
-                axes.plot(
-                    row["seconds"],
-                    row["psnr"],
-                    "s",
-                    color=colours[row["method"]],
-                    label=row["method"],
-                )
-        axes.set(xlabel="seconds of the whole process", ylabel="PSNR (dB)", xscale="log")
-        axes.set_title(Path(image).name.removesuffix("_raw1.png"), fontsize=10)
-        axes.set_xticks([3, 5, 10, 20, 50], ["3", "5", "10", "20", "50"])
-        axes.minorticks_off()
-        axes.legend(fontsize=8, loc="lower center")
-    figure.savefig(IMAGES / "paper-time-to-quality.png", dpi=100)
-
-
-def scores() -> str:
-    record = read("scores")
-    if record is None:
-        return ""
-    used = picture_of_scores(record["rows"])
-    found = record["summary"]
-    ranking = [row["rank_correlation"] for row in record["ranking"]]
-    below = len(record["rows"]) - used
-    return f"""### The score against the true error
-
-What a held-out score promises: it is the true error plus the variance of the noise.
-{found["runs"]} runs on simulated scenes whose truth is known, five partitions, two networks,
-normal
-and Poisson noise of three levels.
-
-![The score against what it should be, and the estimated against the true
-error](../images/paper-score.png)
-
-Left: the score over what it should be, {found["mean_ratio"]:.3f} on average and within 2 %
-(grey) in
-{found["within_2_percent"]:.0%} of the runs. Right: less the *estimated* variance of the noise it
-is the
-estimated error. Where the true error is far below the noise, that is a small difference of large
-numbers, and a variance that is off by a few percent moves it; {below} runs have no estimate above
-zero and are not drawn. The 95 % interval that comes with the estimate says so: it holds the true
-error in {found["coverage"]:.0%} of the {found["runs_with_interval"]} runs that have one. On
-{len(ranking)} real images the rank correlation of score and PSNR over eight J-invariant
-predictions
-is {np.mean(ranking):.2f} on average.
-([what the numbers say](scores.md); {link("scores")}; {measured(record)})"""
-
-
-def picture_of_scores(rows: Sequence[Mapping[str, Any]]) -> int:
-    """Score over what it should be, and estimated against true error; how many could be drawn."""
-    plt = draw()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
-    kinds = {
-        ("cells", "gaussian"): (BLUE, "o"),
-        ("cells", "poisson"): (SKY, "s"),
-        ("smooth", "gaussian"): (ORANGE, "o"),
-        ("smooth", "poisson"): (GREEN, "s"),
-    }
-    drawn, ends = 0, []
-    for (scene, noise), (colour, marker) in kinds.items():
-        chosen = [row for row in rows if (row["scene"], row["noise"]) == (scene, noise)]
-        style = {"color": colour, "alpha": 0.8, "label": f"{scene}, {noise}"}
-        left.plot([r["mse"] for r in chosen], [r["ratio"] for r in chosen], marker, **style)
-        told = [row for row in chosen if (row["estimated"] or 0) > 0]
-        drawn += len(told)
-        right.plot([r["mse"] for r in told], [r["estimated"] for r in told], marker, **style)
-        ends += [value for row in told for value in (row["mse"], row["estimated"])]
-    left.axhspan(0.98, 1.02, color=GREY, alpha=0.2, lw=0)
-    left.axhline(1, color=GREY, lw=1)
-    line = [min(ends), max(ends)]
-    right.plot(line, line, color=GREY, lw=1, zorder=0)
-    true = "true squared error of the J-invariant prediction (grey values²)"
-    left.set(xscale="log", xlabel=true, ylabel="score / (true error + variance of the noise)")
-    right.set(
-        xscale="log", yscale="log", xlabel=true, ylabel="score − estimated variance of the noise"
-    )
-    left.legend(fontsize=8)
-    figure.savefig(IMAGES / "paper-score.png", dpi=100)
-    return drawn
 
 
 SECTIONS = (
