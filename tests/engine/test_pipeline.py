@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 import napari_noise2self as n2s
-from tests.engine.conftest import SIGMA
-from napari_noise2self.engine import preparation
+from napari_noise2self.engine import preparation, spread
+from napari_noise2self.engine.bad_pixels import find_bad
 from napari_noise2self.engine.errors import DeviceError, InputError
 from napari_noise2self.engine.events import Control, Notice, PredictionEvent, TrainingEvent
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.pipeline import denoise_events
 from napari_noise2self.engine.preparation import prepare
+from tests.engine.conftest import SIGMA
 
 CONFIG = n2s.TrainingConfig(channels=4, depth=2, crop_size=32, epochs=1, device="cpu")
 
@@ -176,7 +177,7 @@ def test_hot_pixels_are_found_and_replaced_but_the_image_of_a_point_is_kept(run)
     assert result.image[20, 20] < 200
     y, x = np.mgrid[-32:32, -32:32]
     point = image * 0 + 100 + 5000 * np.exp(-(y**2 + x**2) / 2 / 0.8**2)
-    assert not preparation.find_bad(point[None])[1].any()
+    assert not find_bad(point[None])[1].any()
 
 
 @pytest.mark.parametrize(
@@ -241,7 +242,7 @@ def test_frames_share_one_normalisation_so_bleaching_survives(run):
 
 def test_a_large_stack_is_represented_by_blocks_from_all_of_it(monkeypatch):
     monkeypatch.setattr(preparation, "MAX_TRAINING_PIXELS", 8 * 32 * 32)
-    monkeypatch.setattr(preparation, "BLOCK_SHAPES", {2: (32, 32)})
+    monkeypatch.setitem(spread.BLOCK_SHAPES, 2, (32, 32))
     image = noise(10, 70, 64)
     read = []
 
@@ -270,10 +271,10 @@ def test_a_large_stack_is_represented_by_blocks_from_all_of_it(monkeypatch):
 def test_the_blocks_of_a_long_movie_come_from_everywhere():
     # As many places as frames would be in step with each other.
     layout = Layout.of((256, 2048, 2048))
-    regions = preparation._regions(layout, 2**26)
+    regions = spread.spread_blocks(layout, 2**26)
     assert len({str(region) for _, region in regions}) == 4
     assert len({frame for frame, _ in regions}) == len(regions) == 64
-    assert preparation._regions(layout, 2**26) == regions
+    assert spread.spread_blocks(layout, 2**26) == regions
 
 
 @pytest.mark.parametrize(("count", "axes"), [(20, "YX"), (200, "YX"), (20, "CYX"), (20, "ZYX")])
@@ -293,14 +294,14 @@ def test_many_images_take_no_more_memory_than_few(monkeypatch, count, axes):
 def test_channels_and_depth_count_towards_the_memory_of_training():
     for shape, axes in (((1000, 2048, 2048), "ZYX"), ((10, 8, 2048, 2048), "TCYX")):
         layout = Layout.of(shape, axes, volume=axes == "ZYX")
-        regions = preparation._regions(layout, 2**26 // layout.channels)
+        regions = spread.spread_blocks(layout, 2**26 // layout.channels)
         pixels = sum(np.prod([part.stop - part.start for part in region]) for _, region in regions)
         assert 2**25 <= pixels * layout.channels <= 2**26
 
 
 def test_lone_photons_are_not_hot_pixels():
     counts = np.random.default_rng(0).poisson(0.0005, (1, 512, 512))
-    assert not preparation.find_bad(counts)[1].any()
+    assert not find_bad(counts)[1].any()
 
 
 def test_a_single_slice_is_no_volume():

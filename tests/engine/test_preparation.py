@@ -7,17 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_noise2self.engine import preparation
+from napari_noise2self.engine import bad_pixels
+from napari_noise2self.engine.bad_pixels import HotRule, fill_bad, find_bad
 from napari_noise2self.engine.events import Control
 from napari_noise2self.engine.layout import Layout
-from napari_noise2self.engine.preparation import (
-    Frame,
-    HotRule,
-    Normalisation,
-    fill_bad,
-    find_bad,
-    prepare,
-)
+from napari_noise2self.engine.preparation import Frame, Normalisation, prepare
 from napari_noise2self.engine.windows import BAD_REACH, Place, Reach
 
 
@@ -87,15 +81,15 @@ def test_the_rule_is_made_from_few_small_parts_of_all_of_a_large_stack():
     assert rule.middle == (50,)
     assert 60 < rule.threshold[0] < 300
     frames, sizes = zip(*image.read[: len(image.read) // 2], strict=True)
-    assert sum(sizes) <= preparation.HOT_PIXELS
+    assert sum(sizes) <= bad_pixels.HOT_PIXELS
     assert min(frames) < 20
     assert max(frames) > 980
     control = Control()
     control.stop()
     before = len(image.read)
-    assert before > 10 * preparation.READERS
+    assert before > 10 * bad_pixels.READERS
     HotRule.of(image, layout, control)
-    assert len(image.read) == before + preparation.READERS
+    assert len(image.read) == before + bad_pixels.READERS
 
 
 def test_an_empty_or_sparse_channel_has_no_hot_pixels():

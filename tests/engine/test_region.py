@@ -100,8 +100,9 @@ def test_a_region_is_written_as_ranges():
 def test_the_masks_of_a_stack_are_learned_all_over_it():
     # A large stack is learned from in blocks, and these come from all of its slices.
     layout = Layout.of((64, 2048, 2048), "ZYX")
-    from napari_noise2self.engine.preparation import MAX_TRAINING_PIXELS, _regions
+    from napari_noise2self.engine.preparation import MAX_TRAINING_PIXELS
+    from napari_noise2self.engine.spread import spread_blocks
 
-    frames = {frame for frame, _ in _regions(layout, MAX_TRAINING_PIXELS)}
+    frames = {frame for frame, _ in spread_blocks(layout, MAX_TRAINING_PIXELS)}
     assert len(frames) >= 32
     assert max(np.diff(sorted(frames))) <= 2

@@ -14,10 +14,10 @@ from torch import nn, ones
 
 from napari_noise2self import Denoiser, Grid, RandomPartition, TrainingConfig
 from napari_noise2self.engine import memory, prediction, streaming
+from napari_noise2self.engine.bad_pixels import HotRule
 from napari_noise2self.engine.errors import InputError, OutOfMemoryError, OutputError
 from napari_noise2self.engine.events import Control, Notice, exhaust
 from napari_noise2self.engine.layout import Layout
-from napari_noise2self.engine.preparation import HotRule
 from napari_noise2self.engine.streaming import chunks_of, plan
 from napari_noise2self.engine.windows import Reach
 
@@ -294,7 +294,7 @@ class CountingSink:
 def test_memory_depends_neither_on_the_frames_nor_on_their_size(shape, fast, small, monkeypatch):
     region = 4 * 64**2
     small(region, region)
-    monkeypatch.setattr("napari_noise2self.engine.preparation.HOT_PIXELS", 2**12)
+    monkeypatch.setattr("napari_noise2self.engine.bad_pixels.HOT_PIXELS", 2**12)
     source, sink = Counting(*shape), CountingSink((1, 32, 32))
     assert exhaust(fast.predict_stream(source, sink=sink))
     assert sink.pixels == math.prod(shape)

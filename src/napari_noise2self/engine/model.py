@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from napari_noise2self.engine.arrays import as_array, is_dask
+from napari_noise2self.engine.bad_pixels import HotRule, hot_samples
 from napari_noise2self.engine.config import Output, TrainingConfig
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.events import (
@@ -30,7 +31,7 @@ from napari_noise2self.engine.model_file import load_trained, save_trained
 from napari_noise2self.engine.noise.estimate import estimate_noise
 from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.prediction import Method, predict_frames
-from napari_noise2self.engine.preparation import Frame, HotRule, check_image, hot_samples
+from napari_noise2self.engine.preparation import Frame, check_image
 from napari_noise2self.engine.region import Region
 from napari_noise2self.engine.scoring import HeldOut, Score
 from napari_noise2self.engine.streaming import (

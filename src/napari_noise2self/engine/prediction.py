@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_noise2self.engine.bad_pixels import HotRule
 from napari_noise2self.engine.errors import OutOfMemoryError
 from napari_noise2self.engine.events import INTERVAL, Control, Notice, PredictionEvent
 from napari_noise2self.engine.hardware import fits_in_memory, memory_budget
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.predictor import Part
-from napari_noise2self.engine.preparation import Frame, HotRule, Normalisation
+from napari_noise2self.engine.preparation import Frame, Normalisation
 from napari_noise2self.engine.windows import Box, Place, Reach, parted, sides
 
 # Pixels, counted per channel, that are prepared for the network at once.

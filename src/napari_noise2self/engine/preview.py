@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from napari_noise2self.engine.bad_pixels import HotRule
 from napari_noise2self.engine.events import Control
 from napari_noise2self.engine.hardware import fast_dtype
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.prediction import Method
 from napari_noise2self.engine.predictor import Part, Predictor
-from napari_noise2self.engine.preparation import Frame, HotRule, Normalisation
+from napari_noise2self.engine.preparation import Frame, Normalisation
 from napari_noise2self.engine.windows import Box, Place
 
 

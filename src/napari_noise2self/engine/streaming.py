@@ -20,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_noise2self.engine.arrays import read_part
+from napari_noise2self.engine.bad_pixels import HotRule
 from napari_noise2self.engine.errors import InputError, Noise2SelfError, OutputError
 from napari_noise2self.engine.events import INTERVAL, Control, Notice, PredictionEvent, exhaust
 from napari_noise2self.engine.hardware import engine_errors, memory_budget
 from napari_noise2self.engine.layout import CHANNEL_AXES, Layout
 from napari_noise2self.engine.prediction import Method, Progress, watched
-from napari_noise2self.engine.preparation import Frame, HotRule
+from napari_noise2self.engine.preparation import Frame
 from napari_noise2self.engine.windows import Box, Place, Reach, cut, shifted, sides
 
 # Pixels of a region, counted per channel: enough that its margin costs little, and few

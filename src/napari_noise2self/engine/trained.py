@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from napari_noise2self.engine.bad_pixels import HotRule
 from napari_noise2self.engine.config import Replacement, TrainingConfig
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.hardware import fast_dtype
@@ -22,7 +23,7 @@ from napari_noise2self.engine.noise.estimate import NoiseReport
 from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.prediction import Method
 from napari_noise2self.engine.predictor import Part, Predictor
-from napari_noise2self.engine.preparation import Block, Frame, HotRule, Normalisation
+from napari_noise2self.engine.preparation import Block, Frame, Normalisation
 from napari_noise2self.engine.sampling import Sampler
 from napari_noise2self.engine.scoring import HeldOut, Score, held_out, self_supervised_score
 from napari_noise2self.engine.sure import MOST_CLIPPED, Risk, sure

@@ -24,9 +24,9 @@ from distributed import Worker, WorkerPlugin, get_worker
 from napari_noise2self.engine.errors import ClusterError, Noise2SelfError
 
 if TYPE_CHECKING:
+    from napari_noise2self.engine.bad_pixels import HotRule
     from napari_noise2self.engine.config import Output
     from napari_noise2self.engine.model import Denoiser
-    from napari_noise2self.engine.preparation import HotRule
     from napari_noise2self.stacks.store import PartialStore
 
 # Regions in the memory of a worker: one is read, one computed and one written.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_noise2self.engine.arrays import as_array
+from napari_noise2self.engine.bad_pixels import HotRule, fill_bad, find_bad
 from napari_noise2self.engine.calibration.pixels import Unit
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.filters.blind import Channel, shown
@@ -19,7 +20,6 @@ from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.mixing import Mixing
 from napari_noise2self.engine.noise.report import NoiseReport
 from napari_noise2self.engine.partition import Partition
-from napari_noise2self.engine.preparation import HotRule, fill_bad, find_bad
 from napari_noise2self.engine.scoring import HeldOut, Score, squares_of
 from napari_noise2self.engine.sure import MOST_CLIPPED, sure
 

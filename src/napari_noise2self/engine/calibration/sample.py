@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_noise2self.engine.bad_pixels import fill_bad, find_bad
 from napari_noise2self.engine.calibration.pixels import Pixels, Unit, Window
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.filters.blind import Channel
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.noise.report import NoiseReport
 from napari_noise2self.engine.partition import Partition
-from napari_noise2self.engine.preparation import fill_bad, find_bad
 
 # Pixels that are filtered in one go, and the windows that make them up in a larger image.
 MOST_PIXELS = 2**20

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_noise2self.engine.bad_pixels import find_bad
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.noise.sample import find_dead
-from napari_noise2self.engine.preparation import check_image, find_bad
+from napari_noise2self.engine.preparation import check_image
 
 _MOST_PIXELS = 2**26
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_noise2self.engine.bad_pixels import fill_bad, find_bad
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.noise.line import Limits
-from napari_noise2self.engine.preparation import fill_bad, find_bad
 
 # The noise of a large image is that of a part of it.
 _MOST_PIXELS = 2**21

@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_noise2self.engine.arrays import as_array
+from napari_noise2self.engine.bad_pixels import find_bad
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.noise.estimate import estimate_noise
 from napari_noise2self.engine.noise.map import REACH, Autocorrelation, autocorrelation, nothing
 from napari_noise2self.engine.noise.report import ChannelNoise, NoiseReport, plain
 from napari_noise2self.engine.noise.sample import Sample
-from napari_noise2self.engine.preparation import check_image, find_bad
+from napari_noise2self.engine.preparation import check_image
 from napari_noise2self.engine.residual.bands import (
     BANDS,
     GROUPS,
