@@ -250,6 +250,14 @@ def test_dense_labels_as_fine_as_the_point_spread_function_are_no_noise(psf, pho
     assert report.suggestion.partition == Grid(2)
 
 
+@pytest.mark.parametrize("name", ["gravel", "hubble_deep_field", "brick"])
+def test_texture_does_not_hide_how_little_noise_there_is(name):
+    image = getattr(skimage.data, name)()[:384, :384]
+    truth = image.mean(-1) if image.ndim == 3 else image.astype(float)
+    noisy = truth + np.random.default_rng(0).normal(0, 4, truth.shape)
+    assert estimate_noise(noisy).channels[0].mean_variance < 2 * 16
+
+
 @pytest.mark.parametrize("slices", [4, 5, 6])
 def test_no_wider_a_grid_is_suggested_than_a_thin_volume_has_slices(slices):
     rng = np.random.default_rng(9)

@@ -26,9 +26,15 @@ from napari_noise2self.engine.noise.level import (
     immerkaer_energy,
     measure_level,
 )
-from napari_noise2self.engine.noise.report import ChannelNoise, NoiseReport, Suggestion, suggest
+from napari_noise2self.engine.noise.report import (
+    KNOWN,
+    ChannelNoise,
+    NoiseReport,
+    Suggestion,
+    suggest,
+)
 from napari_noise2self.engine.noise.sample import Cleaned, Sample, clean, frame_differences
-from napari_noise2self.engine.noise.spectrum import has_white_floor
+from napari_noise2self.engine.noise.spectrum import has_white_floor, share_at_highest
 from napari_noise2self.engine.noise.statistics import (
     block_means,
     patch_region,
@@ -138,7 +144,21 @@ def _analyse(
     level = measure_level(
         patches, energies, (gain_y, gain_x), bins, correlation, cleaned.limits, cleaned.step
     )
+    if level is not None and signal is None and not any(a.correlated for a in correlation):
+        level = _without_structure(level, planes, cleaned.zero)
     return _Analysis(level, correlation, float(np.mean(patches.unevenness)))
+
+
+def _without_structure(level: Level, planes: NDArray[np.float32], zero: float) -> Level:
+    """The level where structure hides it: no higher than at the highest frequencies.
+
+    It stays as uncertain as it was.  Where it is known this is not done: noise of
+    neighbours that is correlated a little has less power there.
+    """
+    if level.relative_error <= KNOWN:
+        return level
+    share = share_at_highest(planes, zero, level.line.variance)
+    return level.scaled(share) if share < 1 else level
 
 
 def _channel(sample: Sample, number: int, layout: Layout) -> ChannelNoise:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,16 +92,23 @@ class Level:
         Averaged over the image.
     relative_error : float
         Standard error of it, relative, with what structure may add.
-    evidence : dict
-        The parts of that error.
     points : Points
     """
 
     line: Line
     mean_variance: float
     relative_error: float
-    evidence: dict[str, float]
     points: Points
+
+    def scaled(self, share: float) -> Level:
+        """The same with so many times the variance at every signal."""
+        line = replace(
+            self.line,
+            slope=self.line.slope * share,
+            intercept=self.line.intercept * share,
+            slope_error=self.line.slope_error * share,
+        )
+        return replace(self, line=line, mean_variance=self.mean_variance * share)
 
 
 def _middle_mean(values: Floats) -> float:
@@ -224,7 +231,7 @@ def measure_level(
         "recognised": float(any(axis.correlated for axis in correlation)),
     }
     points = Points(*(tuple(v.tolist()) for v in (mean, value, relative * value)))
-    return Level(line, average, _relative_error(evidence), evidence, points)
+    return Level(line, average, _relative_error(evidence), points)
 
 
 def _relative_error(evidence: dict[str, float]) -> float:

@@ -13,6 +13,8 @@ that it stands on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,8 +33,12 @@ _BEFORE = (11 / 32, 13 / 32)
 # the square root of the number of windows.
 _LEVEL = 1.3
 _CHANCE = 1.5
+# The median of such means over windows of white noise, in its variance.
+_MEDIAN = 0.93
 # So many times the variance of rounding has a floor at least.
 _ROUNDING = 4
+_Y = np.abs(np.fft.fftfreq(_SIDE))[:, None]
+_X = np.fft.rfftfreq(_SIDE)[None, :]
 
 
 def has_white_floor(planes: NDArray[np.float32], step: float) -> bool:
@@ -50,33 +56,65 @@ def has_white_floor(planes: NDArray[np.float32], step: float) -> bool:
     floor : bool
         False where the planes are too small to tell.
     """
-    windows = _windows(planes)
-    if len(windows) < _FEWEST:
-        return False
-    taper = np.hanning(_SIDE + 2)[1:-1].astype(np.float32)
-    taper /= np.sqrt(np.square(taper).sum())  # so that white noise has the power of its variance
-    windows = windows - windows.mean(axis=(1, 2), keepdims=True)
-    power = np.abs(np.fft.rfft2(windows * np.outer(taper, taper))) ** 2
-    y = np.abs(np.fft.fftfreq(_SIDE))[:, None]
-    x = np.fft.rfftfreq(_SIDE)[None, :]
-
-    def mean(where: NDArray[np.bool_]) -> Floats:
-        return np.asarray(power[:, where].mean(axis=1), np.float64)
-
-    corner = mean((y >= _END) & (x >= _END))
+    power = _power(_windows(planes))
+    corner = _corners(power)
     shown = corner > _ROUNDING * step**2 / 12
-    if np.count_nonzero(shown) < _FEWEST:
+    count = np.count_nonzero(shown)
+    if count < _FEWEST:
         return False
-    lower = np.minimum(y, x)
+    lower = np.minimum(_Y, _X)
     # A zero frequency along one axis holds what is constant along it, such as edges of the image.
     elsewhere = (
-        (y >= _END) & (x > 0) & (x <= _LOW),
-        (x >= _END) & (y > 0) & (y <= _LOW),
+        (_Y >= _END) & (_X > 0) & (_X <= _LOW),
+        (_X >= _END) & (_Y > 0) & (_Y <= _LOW),
         (lower >= _BEFORE[0]) & (lower <= _BEFORE[1]),
     )
-    ratios = [float(np.median(mean(where)[shown] / corner[shown])) for where in elsewhere]
-    level = _LEVEL * (1 + _CHANCE / np.sqrt(np.count_nonzero(shown)))
+    ratios = [
+        float(np.median(power[:, where].mean(axis=1)[shown] / corner[shown])) for where in elsewhere
+    ]
+    level = _LEVEL * (1 + _CHANCE / np.sqrt(count))
     return all(1 / level <= ratio <= level for ratio in ratios)
+
+
+def share_at_highest(
+    planes: NDArray[np.float32], zero: float, variance: Callable[[Floats], Floats]
+) -> float:
+    """Which share of a variance there is at the highest frequencies, where structure is weakest.
+
+    Parameters
+    ----------
+    planes : ndarray of float32, shape (n, y, x)
+    zero : float
+        Grey value that was taken off `planes`.
+    variance : callable
+        What the variance of white noise would be, at a mean grey value.
+
+    Returns
+    -------
+    share : float
+        1 if it is white noise alone, less if structure adds to it elsewhere.
+        Correlated noise has less there, too.  NaN where the planes are too
+        small to tell.
+    """
+    windows = _windows(planes)
+    expected = variance(windows.mean(axis=(1, 2), dtype=np.float64) + zero)
+    shown = expected > 0
+    if np.count_nonzero(shown) < _FEWEST:
+        return np.nan
+    return float(np.median(_corners(_power(windows[shown])) / expected[shown]) / _MEDIAN)
+
+
+def _power(windows: NDArray[np.float32]) -> Floats:
+    """The power spectra of windows; that of white noise is its variance everywhere."""
+    taper = np.outer(*[np.hanning(_SIDE + 2)[1:-1]] * 2).astype(np.float32)
+    taper /= np.sqrt(np.square(taper).sum())
+    flat = windows - windows.mean(axis=(1, 2), keepdims=True)
+    return np.square(np.abs(np.fft.rfft2(flat * taper)))
+
+
+def _corners(power: Floats) -> Floats:
+    """The mean power of each window where the frequencies along both axes are high."""
+    return np.asarray(power[:, (_Y >= _END) & (_X >= _END)].mean(axis=1), np.float64)
 
 
 def _windows(planes: NDArray[np.float32]) -> NDArray[np.float32]:
