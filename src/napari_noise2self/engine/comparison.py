@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_noise2self.engine.arrays import as_array
 from napari_noise2self.engine.calibration.calibrate import calibrate_events
-from napari_noise2self.engine.calibration.calibrated import CalibratedFilter
 from napari_noise2self.engine.calibration.report import CalibrationEvent
+from napari_noise2self.engine.comparison_judge import Judge, failed
 from napari_noise2self.engine.config import (
     DEFAULT_NETWORKS,
     NETWORK_TITLES,
@@ -39,7 +38,6 @@ from napari_noise2self.engine.noise.report import NoiseReport
 from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.preparation import check_image
 from napari_noise2self.engine.ranking import Ranking, Row
-from napari_noise2self.engine.scoring import HeldOut, Score, psnr, self_supervised_score, ssim
 
 DEFAULT_DENOISERS = (*DEFAULT_FILTERS, *DEFAULT_NETWORKS)
 # What is compared is held in memory and shown: a region of something larger has to be chosen.
@@ -249,7 +247,7 @@ def compare_events(
         noise = estimate_noise(image, axes, volume=volume)
         used = noise.comparison_partition if partition is None else partition
         used.extents(layout.ndim)
-        judge = _Judge(image, layout, noise, used, truth)
+        judge = Judge(image, layout, noise, used, truth)
         count = len(filters) + len(networks) + len(models)
         rows: list[Row] = []
         notices: list[str] = []
@@ -343,14 +341,10 @@ def _title(model: Any) -> str:
     return "A trained model" if isinstance(model, Denoiser) else Path(model).stem
 
 
-def _failed(name: str, error: Exception) -> Row:
-    return Row(name, "", {}, Score.unknown(), 0.0, failure=str(error))
-
-
 def _calibrated(
     name: str,
     title: str,
-    judge: _Judge,
+    judge: Judge,
     control: Control,
     event: Callable[..., ComparisonEvent],
     plain: bool,
@@ -378,9 +372,9 @@ def _calibrated(
     except StopIteration as stop:
         curve = stop.value.curves[0]
         if control.stopped:
-            return _failed(title, InputError("Stopped before it was calibrated."))
+            return failed(title, InputError("Stopped before it was calibrated."))
     except Noise2SelfError as error:
-        return _failed(title, error)
+        return failed(title, error)
     finally:
         calibration.close()
     return judge.filter(curve)
@@ -389,7 +383,7 @@ def _calibrated(
 def _trained(
     title: str,
     config: TrainingConfig,
-    judge: _Judge,
+    judge: Judge,
     control: Control,
     event: Callable[..., ComparisonEvent],
     done: int,
@@ -411,150 +405,9 @@ def _trained(
                 )
     except StopIteration as stop:
         if not stop.value or control.stopped:
-            return _failed(title, InputError("Stopped before it was trained."))
+            return failed(title, InputError("Stopped before it was trained."))
     except Noise2SelfError as error:
-        return _failed(title, error)
+        return failed(title, error)
     finally:
         training.close()
     return judge.network(title, denoiser, began)
-
-
-class _Judge:
-    """The image, and the positions at which every denoiser is judged."""
-
-    def __init__(
-        self,
-        image: NDArray[Any],
-        layout: Layout,
-        noise: NoiseReport,
-        partition: Partition,
-        truth: NDArray[Any] | None,
-    ) -> None:
-        self.image = image
-        self.layout = layout
-        self.noise = noise
-        self.partition = partition
-        self.truth = truth
-
-    def filter(self, curve: Any) -> Row:
-        """The row of a calibrated filter."""
-        began = time.monotonic()
-        best: CalibratedFilter | None = curve.best
-        if best is None:
-            return _failed(curve.title, InputError(curve.failure or "Stopped too early."))
-        try:
-            positions = [
-                place.in_grey(offset, scale)
-                for place, offset, scale in zip(
-                    best.held_out(self.image, self.layout.axes),
-                    best.unit.offset,
-                    best.unit.scale,
-                    strict=True,
-                )
-            ]
-            result = best(self.image, self.layout.axes)
-        except Noise2SelfError as error:
-            return _failed(curve.title, error)
-        words = f"{str(best).removeprefix(f'{curve.filter}, ')}, {best.output}"
-        settings = {
-            "filter": curve.filter,
-            "parameters": dict(best.parameters),
-            "output": best.output,
-        }
-        return self._row(
-            curve.title,
-            words,
-            settings,
-            positions,
-            result,
-            best,
-            curve.seconds + time.monotonic() - began,
-        )
-
-    def network(self, title: str, denoiser: Denoiser, began: float) -> Row:
-        """The row of a network that was trained on this image."""
-        summary = denoiser.summary
-        words = f"{summary['epochs']:.3g} epochs, {denoiser.resolved_output()}"
-        settings = denoiser.config.model_dump(mode="json")
-        return self._of_denoiser(title, words, settings, denoiser, began)
-
-    def model(self, title: str, model: Any, device: str) -> Row:
-        """The row of a model that was trained before, judged with this partition."""
-        began = time.monotonic()
-        try:
-            denoiser = model if isinstance(model, Denoiser) else Denoiser.load(model, device=device)
-            self._check_depth(denoiser)
-        except Noise2SelfError as error:
-            return _failed(title, error)
-        settings = {"model": title if isinstance(model, Denoiser) else str(model)}
-        words = f"{denoiser.config.network}, {denoiser.resolved_output()}"
-        return self._of_denoiser(title, words, settings, denoiser, began)
-
-    def _check_depth(self, denoiser: Denoiser) -> None:
-        """Pixels that are hidden in slices are others than those of a volume."""
-        together = denoiser.config.layout(self.image.shape, self.layout.axes).spatial_axes
-        if together != self.layout.spatial_axes:
-            as_what = "as a volume" if len(together) == 3 else "slice by slice"
-            raise InputError(
-                f"The model sees {together} together, and it is compared on pixels that are hidden "
-                f"along {self.layout.spatial_axes}: compare {as_what}."
-            )
-
-    def _of_denoiser(
-        self, title: str, words: str, settings: dict[str, Any], denoiser: Denoiser, began: float
-    ) -> Row:
-        try:
-            positions = denoiser.held_out(self.image, self.layout.axes, self.partition)
-            result = np.asarray(denoiser.predict(self.image, self.layout.axes))
-        except Noise2SelfError as error:
-            return _failed(title, error)
-        seconds = time.monotonic() - began
-        return self._row(title, words, settings, positions, result, denoiser, seconds)
-
-    def _row(
-        self,
-        name: str,
-        words: str,
-        settings: dict[str, Any],
-        positions: Sequence[HeldOut],
-        result: NDArray[np.float32],
-        denoiser: Any,
-        seconds: float,
-    ) -> Row:
-        variance = None
-        if self.noise.known:
-            variance = [
-                self.noise.variance(place.predicted, channel)
-                for channel, place in enumerate(positions)
-            ]
-        grey = [1.0] * len(positions)
-        score = self_supervised_score(positions, grey, variance, self.noise.variance_error)
-        errors = tuple((place.predicted - place.observed) ** 2 for place in positions)
-        blocks = tuple(place.block for place in positions)
-        quality = self._against_truth(result)
-        return Row(
-            name, words, settings, score, seconds, result, denoiser, *quality, None, errors, blocks
-        )
-
-    def _against_truth(self, result: NDArray[np.float32]) -> tuple[float | None, float | None]:
-        """PSNR and SSIM at the range of the truth; SSIM as the mean over planes."""
-        if self.truth is None:
-            return None, None
-        truth = self.truth.astype(np.float64)
-        good = np.isfinite(truth) & np.isfinite(result)
-        if not good.any():
-            return None, None
-        span = float(np.ptp(truth[good]))
-        if not span > 0:
-            return None, None
-        ratio = psnr(truth[good], result[good], data_range=span)
-        if not good.all() or min(self.layout.spatial_shape[-2:]) < 11:
-            return ratio, None
-        likeness = []
-        for frame in range(self.layout.frames):
-            planes = [
-                self.layout.read(array, frame).reshape(-1, *self.layout.spatial_shape[-2:])
-                for array in (truth, result)
-            ]
-            likeness += [ssim(a, b, data_range=span) for a, b in zip(*planes, strict=True)]
-        return ratio, float(np.mean(likeness))
