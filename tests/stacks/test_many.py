@@ -158,3 +158,18 @@ def test_no_result_replaces_an_image_or_another_result(place):
         plan(find_images([place / "a2.tif"]), place, pattern="{name}{suffix}")
     with pytest.raises(InputError, match=r"would both become .*\{parent\}"):
         plan(find_images([place / "a2.tif", place.parent / "a2.tif"]), "out")
+
+
+def test_images_of_one_file_are_told_apart(tmp_path):
+    for name in ("scan[1].lif", "scan.ome.tif"):
+        (tmp_path / name).write_bytes(b"x")
+    words = [f"{tmp_path / 'scan[1].lif'}#{image}" for image in ("1", "Series/2")]
+    found = find_images([*words, f"{tmp_path / 'scan.ome.tif'}#2"])
+    assert [given.name for given in found.inputs] == ["scan[1]_1", "scan[1]_Series_2", "scan_2"]
+    assert [given.weight for given in found.inputs] == [1, 1, 1]
+    targets = [job.target.name for job in plan(found, tmp_path / "out").jobs]
+    assert targets == [
+        "scan[1]_1_denoised.ome.tif",
+        "scan[1]_Series_2_denoised.ome.tif",
+        "scan_2_denoised.ome.tif",
+    ]

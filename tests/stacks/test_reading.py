@@ -11,10 +11,21 @@ from napari_noise2self import Noise2SelfError
 from napari_noise2self.stacks.reading import read
 from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.store import PartialStore
+from napari_noise2self.stacks.targets import check_target
 
 
 def noise(*shape, dtype="uint16"):
     return np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+
+
+def write_plain(path, data):
+    """A file of any of the formats that need no metadata."""
+    if path.suffix == ".tif":
+        tifffile.imwrite(path, data, compression="zlib")
+    elif path.suffix == ".npy":
+        np.save(path, data)
+    else:
+        path.write_bytes(imagecodecs.png_encode(data))
 
 
 def sizes(stack):
@@ -128,14 +139,115 @@ def test_resolution_of_a_plain_tiff_counts_if_it_is_a_microscopes(tmp_path, pixe
     assert found == (size and (pytest.approx(size[0]), size[1]))
 
 
-def test_only_the_first_image_of_a_file_is_used_and_that_is_told(tmp_path):
-    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as writer:
-        writer.write(noise(16, 20))
-        writer.write(noise(8, 8))
-    stack = read(tmp_path / "a.ome.tif")
-    assert stack.shape == (16, 20)
-    assert len(stack.notices) == 1
-    assert "2 images" in stack.notices[0]
+def several(path, names=("wide", "close/1", "close/2"), **settings):
+    """Images in one file, each of another shape, size and place."""
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for number, name in enumerate(names, 1):
+            metadata = {
+                "axes": "CYX",
+                "Name": name,
+                "PhysicalSizeX": number / 10,
+                "PhysicalSizeY": number / 10,
+                "Channel": {"Name": [f"first {number}", f"second {number}"]},
+                "Plane": {"PositionX": [number] * 2, "PositionXUnit": ["µm"] * 2},
+            }
+            data = np.full((2, 8 * number, 20), number, "uint16")
+            writer.write(data, photometric="minisblack", metadata=metadata, **settings)
+    return path
+
+
+def test_only_the_first_image_of_a_file_is_used_and_the_way_to_others_is_told(tmp_path):
+    path = several(tmp_path / "a.ome.tif")
+    stack = read(path)
+    assert (stack.shape, stack.name) == ((2, 8, 20), "a")
+    (notice,) = stack.notices
+    assert "holds 3 images: the first is used" in notice
+    for way in (f"{path}#2", f"{path}#close/1"):
+        assert way in notice
+        assert read(way).name == "a_close_1"
+
+
+@pytest.mark.parametrize("settings", [{}, {"compression": "zlib", "tile": (16, 16)}])
+def test_another_image_of_a_file_is_named_by_its_number_or_its_name(tmp_path, settings):
+    path = several(tmp_path / "a.ome.tif", **settings)
+    for number, name in enumerate(("wide", "close/1", "close/2"), 1):
+        for image in (number, name):
+            stack = read(f"{path}#{image}")
+            assert stack.shape == (2, 8 * number, 20)
+            assert (np.asarray(stack.data) == number).all()
+            assert stack.size("X") == (number / 10, "µm")
+            assert stack.channel_names == (f"first {number}", f"second {number}")
+            assert stack.translate == (None, None, number)
+            assert stack.name == "a_" + name.replace("/", "_")
+            assert stack.notices == ()
+    assert read(f"{path}#3", "ZYX").axes == "ZYX"
+
+
+def test_images_of_a_tiff_without_names_have_their_own_resolution(tmp_path):
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for number in (1, 2):
+            pitch = (1e4 / number,) * 2
+            writer.write(
+                np.full((8 * number, 20), number, "uint8"),
+                resolution=pitch,
+                resolutionunit="CENTIMETER",
+                metadata=None,
+            )
+    assert read(path).size("X") == (1.0, "µm")
+    assert "give" in read(path).notices[0]
+    stack = read(f"{path}#2")
+    assert (stack.shape, stack.size("X"), stack.name) == ((16, 20), (2.0, "µm"), "a_2")
+
+
+@pytest.mark.parametrize("image", ["4", "0", "-1", "Close/1", "", "close#1"])
+def test_an_image_that_a_file_does_not_hold_is_refused_with_those_that_it_does(tmp_path, image):
+    path = several(tmp_path / "a.ome.tif")
+    with pytest.raises(Noise2SelfError) as caught:
+        read(f"{path}#{image}")
+    sentence = str(caught.value)
+    assert f"{path} holds 3 images, and none that is called {image!r}" in sentence
+    assert "(1 wide, 2 close/1, 3 close/2)." in sentence
+
+
+def test_images_of_the_same_name_are_told_apart_by_their_numbers(tmp_path):
+    path = several(tmp_path / "a.ome.tif", ("x", "y", "x"))
+    with pytest.raises(Noise2SelfError, match=r"2 images called 'x': give .*a.ome.tif#1 or .*#3\."):
+        read(f"{path}#x")
+    assert read(f"{path}#3").name == "a_3"
+
+
+@pytest.mark.parametrize("ending", [".tif", ".png", ".npy"])
+def test_the_only_image_of_a_file_can_be_named_too(tmp_path, ending):
+    path, data = tmp_path / f"a{ending}", noise(16, 20)
+    write_plain(path, data)
+    stack = read(f"{path}#1")
+    np.testing.assert_array_equal(stack.data, data)
+    assert stack.name == "a"
+    with pytest.raises(Noise2SelfError, match=r"holds 1 image, and none that is called '2'"):
+        read(f"{path}#2")
+
+
+def test_what_is_called_so_is_a_file_whatever_its_name_holds(tmp_path):
+    one = tmp_path / "a#2.tif"
+    several(one)
+    np.testing.assert_array_equal(read(one).data, read(f"{one}#1").data)
+    assert read(f"{one}#2").shape == (2, 16, 20)
+    # A file that has the name of an image in another file.
+    several(tmp_path / "a.tif")
+    np.save(tmp_path / "a.tif#2.npy", noise(4, 5))
+    assert read(tmp_path / "a.tif#2.npy").shape == (4, 5)
+    for missing in ("b.tif#2", "#2", f"{tmp_path.name}#2"):
+        with pytest.raises(Noise2SelfError, match="There is no file"):
+            read(tmp_path / missing)
+
+
+def test_a_file_is_no_target_for_one_of_its_images(tmp_path):
+    path = several(tmp_path / "a.ome.tif")
+    stack = read(f"{path}#2")
+    with pytest.raises(Noise2SelfError, match="because that is its source"):
+        check_target(path, stack, overwrite=True, source=f"{path}#2")
+    check_target(tmp_path / "b.ome.tif", stack, source=f"{path}#2")
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -249,17 +361,14 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
         read(path)
 
 
-@pytest.mark.parametrize("name", ["Größe µ, 2.tif", "a b/c (1)/d [x].npy", "细胞.png"])
+@pytest.mark.parametrize(
+    "name", ["Größe µ, 2.tif", "day #3 #1.tif", "a b/c (1)/d [x].npy", "细胞.png"]
+)
 def test_any_path_will_do(tmp_path, name):
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     data = noise(16, 20)
-    if path.suffix == ".tif":
-        tifffile.imwrite(path, data, compression="zlib")
-    elif path.suffix == ".npy":
-        np.save(path, data)
-    else:
-        path.write_bytes(imagecodecs.png_encode(data))
+    write_plain(path, data)
     for given in (path, str(path)):
         np.testing.assert_array_equal(read(given).data, data)
         assert read(given).name == path.stem

@@ -160,3 +160,24 @@ def test_the_distance_of_planes_is_what_each_file_says(tmp_path):
     stack = read_series(tmp_path)
     assert (stack.axes, stack.scale) == ("ZYX", (0.5, 0.1, 0.1))
     assert stack.units == ("µm", "µm", "µm")
+
+
+@pytest.mark.parametrize("along", ["t", "z"])
+def test_a_series_keeps_its_place_on_the_stage(tmp_path, along):
+    for number in range(2):
+        tifffile.imwrite(
+            tmp_path / f"img_{along}{number}.ome.tif",
+            plane(number),
+            metadata={
+                "axes": "YX",
+                "PhysicalSizeX": 0.5,
+                "PhysicalSizeY": 0.5,
+                "Plane": {
+                    "PositionX": [20.0],
+                    "PositionXUnit": ["µm"],
+                    "PositionY": [-3.0],
+                    "PositionYUnit": ["µm"],
+                },
+            },
+        )
+    assert read(tmp_path).translate == (None, -3.0, 20.0)

@@ -90,6 +90,18 @@ def test_a_container_of_several_images(tmp_path):
     assert read(path).shape == DATA[:1].shape
 
 
+def test_a_group_of_several_images(tmp_path):
+    meta = image()
+    second = {**image(levels=("1",))["multiscales"][0], "name": "other"}
+    meta["multiscales"] = [image(levels=("0",))["multiscales"][0], second]
+    path = write(tmp_path / "a.zarr", meta=meta)
+    (notice,) = read(path).notices
+    assert f"holds 2 images: the first is used; give {path}/1 for the next." in notice
+    other = read(path / "1")
+    assert (other.axes, other.shape) == ("TCYX", (3, 2, 20, 25))
+    assert other.size("X") == (pytest.approx(0.4), "µm")
+
+
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_an_array_without_ome_metadata(tmp_path, zarr_format):
     path = tmp_path / "a.zarr"
@@ -215,8 +227,28 @@ def test_over_http(tmp_path, server):
     assert read(f"{address}/1").size("X") == (pytest.approx(0.8), "µm")
     with pytest.raises(InputError, match="There is no Zarr at"):
         read(f"{server}/b.zarr")
-    with pytest.raises(InputError, match="not the address of an OME-Zarr"):
+    # The name of an address need not tell what lies there.
+    write(tmp_path / "cells", "0.5")
+    assert read(f"{server}/cells").axes == "TCYX"
+    (tmp_path / "b.tif").write_bytes(b"II*")
+    with pytest.raises(InputError, match="other formats have to be downloaded first"):
         read(f"{server}/b.tif")
+
+
+@pytest.mark.parametrize("status", [200, 403, 500])
+@pytest.mark.filterwarnings("ignore:Both zarr.json")
+def test_a_server_that_answers_everything_alike(server, monkeypatch, status):
+    pytest.importorskip("aiohttp")
+
+    def answer(self):
+        self.send_response(status)
+        self.send_header("Content-Length", "6")
+        self.end_headers()
+        self.wfile.write(b"<html>")
+
+    monkeypatch.setattr(Quiet, "do_GET", answer)
+    with pytest.raises(InputError, match=r"There is no Zarr at .*downloaded first"):
+        read(f"{server}/share/b.lif")
 
 
 @pytest.mark.parametrize(("scheme", "package"), [("https", "aiohttp"), ("s3", "s3fs")])

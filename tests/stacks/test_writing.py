@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import ome_types
@@ -96,6 +97,29 @@ def test_an_unknown_size_stays_unknown(tmp_path):
         assert read(tmp_path / name).scale == (None, None)
 
 
+@pytest.mark.parametrize("unit", [None, "frames"])
+@pytest.mark.parametrize("ending", [".ome.tif", ".tif"])
+def test_an_interval_in_no_unit_that_ome_knows_is_kept_and_given_none(tmp_path, unit, ending):
+    stack = source("TYX", sizes={**SIZES, "T": (2.5, unit)})
+    path = tmp_path / f"a{ending}"
+    for record in (None, RECORD):
+        write(path, stack.data, stack, provenance=record, overwrite=True)
+        assert read(path).size("T") == (2.5, unit)
+    assert "TimeIncrement" not in provenance.read(path)
+    with tifffile.TiffFile(path) as tiff:
+        pixels = ome_types.from_xml(tiff.ome_metadata, validate=True).images[0].pixels
+    assert pixels.time_increment is None
+
+
+@pytest.mark.parametrize("axes", ["YX", "TYX", "CYX"])
+@pytest.mark.parametrize("ending", [".ome.tif", ".tif"])
+def test_the_name_of_a_single_channel_comes_back(tmp_path, axes, ending):
+    data = np.zeros([1 if letter == "C" else 8 for letter in axes], "uint16")
+    stack = Stack(data, axes, channel_names=("DAPI",))
+    write(tmp_path / f"a{ending}", data, stack)
+    assert read(tmp_path / f"a{ending}").channel_names == ("DAPI",)
+
+
 def test_plain_tif_is_a_hyperstack_where_imagej_loses_nothing(tmp_path):
     def flavour(stack):
         write(tmp_path / "a.tif", stack.data, stack, overwrite=True)
@@ -105,6 +129,7 @@ def test_plain_tif_is_a_hyperstack_where_imagej_loses_nothing(tmp_path):
     assert flavour(source("TZCYX")) == "imagej"
     assert flavour(source("YX", "int16")) == "ome"
     assert flavour(source("CTYX")) == "ome"
+    assert flavour(replace(source("YX"), channel_names=("DAPI",))) == "ome"
     assert flavour(source("YXS", "uint16")) == "ome"
     assert flavour(source("ZYX", sizes={**SIZES, "Z": (400.0, "nm")})) == "ome"
 

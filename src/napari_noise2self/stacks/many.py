@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.stacks.natural import natural
+from napari_noise2self.stacks.reading_choice import split_choice
 from napari_noise2self.stacks.stack import Stack
 
 # What is taken out of a folder without having been named: TIFF inside, and what microscopes
@@ -54,9 +55,19 @@ class Input:
 
     @property
     def name(self) -> str:
-        """The name without folders and without its ending."""
-        own = re.split(r"[/\\]", self.path.rstrip("/\\"))[-1]
-        return _ENDING.sub("", own) or own
+        """The name without folders and without its ending; with the image that was chosen."""
+        file, image = self.split
+        own = re.split(r"[/\\]", file.rstrip("/\\"))[-1]
+        chosen = "" if image is None else "_" + re.sub(r"[/\\]", "_", image)
+        return (_ENDING.sub("", own) or own) + chosen
+
+    @property
+    def split(self) -> tuple[str, str | None]:
+        """The file or address, and which image in it is meant, if somebody said so."""
+        if self.remote:
+            return self.path, None
+        file, image = split_choice(self.path)
+        return (self.path, None) if image is None else (str(file), image)
 
     @property
     def remote(self) -> bool:
@@ -66,7 +77,7 @@ class Input:
     @property
     def weight(self) -> int:
         """Its size in bytes, 0 where that is not known at once."""
-        path = Path(self.path)
+        path = Path(self.split[0])
         return path.stat().st_size if not self.remote and path.is_file() else 0
 
 
@@ -135,7 +146,7 @@ def find_images(words: Sequence[str | Path], *, series: bool = False) -> Found:
         path = Path(word)
         if _ADDRESS.match(word):
             candidates = [Input(word)]
-        elif os.path.lexists(word) or not has_magic(word):
+        elif os.path.lexists(word) or split_choice(word)[1] or not has_magic(word):
             candidates = [Input(word)] if not path.is_dir() or series else list(_inside(path))
             if not candidates:
                 raise InputError(f"The folder {path} holds no files: name one that holds images.")
@@ -403,7 +414,7 @@ def name_of(
 
 
 def _suffix_like(source: Input) -> str:
-    own = source.path.rstrip("/\\")
+    own = source.split[0].rstrip("/\\")
     return next((s for k, s in SUFFIXES.items() if _suffix_is(own, k)), SUFFIXES["ome-tiff"])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.stacks import axes as known
 from napari_noise2self.stacks.lazy import Raw, opening
+from napari_noise2self.stacks.reading_choice import choose, split_choice
 from napari_noise2self.stacks.reading_series import TIFF_ENDINGS, is_pattern, read_series
 from napari_noise2self.stacks.reading_tiff import cut_off, read_tiff
 from napari_noise2self.stacks.reading_zarr import is_zarr, read_zarr
@@ -53,6 +53,9 @@ def read(path: str | Path, axes: str | None = None) -> Stack:
           are planes of one image, in the order of the numbers in their names.
         - A PNG or NPY.
         - Any format that bioio can read, with the extra of that name.
+
+        Of several images in one file it is the first; another one is named by
+        its number or its name, as in ``scan.lif#2`` or ``scan.lif#Series003``.
     axes : str, optional
         One letter per axis, where the file is wrong or silent.
 
@@ -73,7 +76,9 @@ def read(path: str | Path, axes: str | None = None) -> Stack:
     address = _ADDRESS.match(str(path))
     if address is None:
         with opening(path):
-            return _read_local(Path(path), axes)
+            file, image = split_choice(path)
+        with opening(file):
+            return _read_local(file, image, axes)
     place = f"{address[1].lower()}://{str(path)[address.end() :]}"
     with opening(place):
         return _read_remote(place, axes)
@@ -85,14 +90,10 @@ def _read_remote(address: str, axes: str | None) -> Stack:
         raise InputError(
             f"{address} cannot be read: give a file, or an OME-Zarr at https:// or s3://."
         )
-    if "zarr" not in address.lower():
-        raise InputError(
-            f"{address} is not the address of an OME-Zarr (…zarr): download other files first."
-        )
     return read_zarr(address.rstrip("/"), axes)
 
 
-def _read_local(path: Path, axes: str | None) -> Stack:
+def _read_local(path: Path, image: str | None, axes: str | None) -> Stack:
     if path.suffix == ".partial" and is_partial(path):
         raise InputError(
             f"{path} is an unfinished result: go on with it (--resume in the terminal), and read "
@@ -110,15 +111,15 @@ def _read_local(path: Path, axes: str | None) -> Stack:
     if ending == ".safetensors":
         raise InputError(f"{path} is a model, not an image.")
     if ending in TIFF_ENDINGS:
-        reader: Callable[[Path, str | None], Stack] = read_tiff
-    elif ending in (".png", ".npy"):
-        reader = _read_png if ending == ".png" else _read_npy
-    else:
-        from napari_noise2self.stacks.reading_bioio import read_bioio
+        _check_beginning(path, ending)
+        return read_tiff(path, axes, image)
+    if ending in (".png", ".npy"):
+        _check_beginning(path, ending)
+        choose(path, [""], image, [])  # there is but one
+        return _read_png(path, axes) if ending == ".png" else _read_npy(path, axes)
+    from napari_noise2self.stacks.reading_bioio import read_bioio
 
-        return read_bioio(path, axes)
-    _check_beginning(path, ending)
-    return reader(path, axes)
+    return read_bioio(path, axes, image)
 
 
 def _check_beginning(path: Path, ending: str) -> None:

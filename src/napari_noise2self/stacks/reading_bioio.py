@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.stacks import axes as known
 from napari_noise2self.stacks.lazy import Indexed
+from napari_noise2self.stacks.reading_choice import choose
 from napari_noise2self.stacks.stack import Stack
+from napari_noise2self.stacks.tiff_metadata import in_unit
 
 # The plug-in for each format; all others are read by Bio-Formats, which brings Java.
 _PLUGINS = {
@@ -27,11 +31,11 @@ _PLUGINS = {
     ".bmp": "bioio-imageio",
 }
 _OTHERS = "bioio-bioformats"
-# What bioio calls channels that have no name.
-_MADE_UP = re.compile(r"Channel:\d+(:\d+)*")
+# What bioio calls channels and images that have no name.
+_MADE_UP = re.compile(r"(Channel|Image):\d+(:\d+)*")
 
 
-def read_bioio(path: Path, axes: str | None = None) -> Stack:
+def read_bioio(path: Path, axes: str | None = None, image: str | None = None) -> Stack:
     """Read a file of any format that bioio has a plug-in for, lazily.
 
     Parameters
@@ -39,16 +43,18 @@ def read_bioio(path: Path, axes: str | None = None) -> Stack:
     path : Path
     axes : str, optional
         Letters that overrule the metadata.
+    image : str, optional
+        The number, from 1, or the name of one of several images, which bioio
+        calls scenes; by default the first.
 
     Returns
     -------
     stack : Stack
-        The first scene.
 
     Raises
     ------
     InputError
-        If bioio or the plug-in is not installed, or the file is damaged.
+        If bioio or the plug-in is not installed, the file is damaged, or there is no such image.
     """
     try:
         from bioio.plugins import get_plugins
@@ -59,12 +65,17 @@ def read_bioio(path: Path, axes: str | None = None) -> Stack:
             f'the formats of microscopes, pip install "napari-noise2self[bioio]".'
         ) from error
     ending = path.suffix.lower()
+    notices: list[str] = []
     try:
         # Plug-ins warn of what they do not know: then it is unknown here too.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = _opened(path)
-            sizes = {letter: _size(image, letter) for letter in "TZYX"}
+            opened = _opened(path)
+            scenes = ["" if _MADE_UP.fullmatch(name) else name for name in map(str, opened.scenes)]
+            number, label = choose(path, scenes, image, notices)
+            if number:
+                opened.set_scene(number)
+            sizes = {letter: _size(opened, letter) for letter in "TZYX"}
     except UnsupportedFileFormatError as error:
         if ending in get_plugins(use_cache=True):
             raise InputError(f"{path} is damaged, or no {ending[1:].upper()} file.") from error
@@ -73,12 +84,9 @@ def read_bioio(path: Path, axes: str | None = None) -> Stack:
             f"{path} has the ending {path.suffix!r}, for which bioio has no plug-in here: pip "
             f"install {plugin}, if it is an image."
         ) from error
-    notices = []
-    if len(image.scenes) > 1:
-        notices.append(f"{path} holds {len(image.scenes)} images: the first is used.")
-    data: Any = image.dask_data
-    letters = str(image.dims.order)
-    names = tuple(str(name) for name in image.channel_names or ())
+    data: Any = opened.dask_data
+    letters = str(opened.dims.order)
+    names = tuple(str(name) for name in opened.channel_names or ())
     if any(_MADE_UP.fullmatch(name) for name in names):
         names = ()
     # bioio gives all of TCZYX: what has the length 1 was added by it, or says nothing.
@@ -89,13 +97,18 @@ def read_bioio(path: Path, axes: str | None = None) -> Stack:
     scale, units = zip(*(sizes.get(a, (None, None)) for a in found.letters), strict=True)
     channels = data.shape[letters.index("C")] if "C" in letters else 1
     guess = found.notice(data.shape)
+    ome = _ome_image(opened, number)
+    colours = _colours(ome)
+    places = _places(ome, sizes)
     stack = Stack(
         Indexed(data, str(path), data.chunksize),
         found.letters,
         scale=scale,
         units=units,
-        name=path.stem,
+        translate=tuple(map(places.get, found.letters)) if places else None,
+        name=path.stem + label,
         channel_names=names if len(names) == channels else None,
+        channel_colors=colours if len(colours) == channels else None,
         notices=(*notices, guess) if guess and axes is None else tuple(notices),
         guessed=found.guessed,
         axes_source=found.source,
@@ -115,6 +128,42 @@ def _opened(path: Path) -> Any:
         return BioImage(path, chunk_dims=["Y", "X"])
     except TypeError:
         return BioImage(path)
+
+
+def _ome_image(image: Any, number: int) -> Any:
+    """What is said of the image in the model of OME, if its plug-in has made that anyway.
+
+    It is not asked for: that of CZI changes the working directory on its way there.
+    """
+    ome = image.xarray_dask_data.attrs.get("processed")
+    images = getattr(ome, "images", ())
+    return images[number] if len(images) == len(image.scenes) else None
+
+
+def _colours(ome: Any) -> tuple[str, ...]:
+    """One per channel, none where one is not told."""
+    channels = () if ome is None else ome.pixels.channels
+    # A colour that nobody set is white.
+    if not all("color" in channel.model_fields_set for channel in channels):
+        return ()
+    rgb = [channel.color.as_rgb_tuple(alpha=False) for channel in channels]
+    return tuple("#" + bytes(colour).hex() for colour in rgb)
+
+
+def _places(ome: Any, sizes: Mapping[str, tuple[float | None, str | None]]) -> dict[str, float]:
+    """Where the first plane lies, in the unit of its pixels."""
+    planes = () if ome is None else ome.pixels.planes
+    first = next((p for p in planes if p.the_t == p.the_c == p.the_z == 0), None)
+    if first is None:
+        return {}
+    places: dict[str, float] = {}
+    for letter in "XYZ":
+        place = getattr(first, f"position_{letter.lower()}")
+        unit = getattr(first, f"position_{letter.lower()}_unit")
+        place = in_unit(place, unit and unit.value, sizes[letter][1])
+        if place and math.isfinite(place):
+            places[letter] = place
+    return places
 
 
 def _size(image: Any, letter: str) -> tuple[float | None, str | None]:

@@ -91,6 +91,7 @@ def read_series(path: Path, axes: str | None = None) -> Stack:
         found.letters,
         scale=(*(size and size[0] for size in sizes), *(first.scale or ())),
         units=(*(size and size[1] for size in sizes), *(first.units or ())),
+        translate=None if first.translate is None else ((None,) * len(lead) + first.translate),
         name=path.resolve().name if path.is_dir() else path.parent.resolve().name,
         channel_names=first.channel_names if same_channels else None,
         channel_colors=first.channel_colors if same_channels else None,
@@ -118,7 +119,8 @@ def _files(path: Path, notices: list[str]) -> list[Path]:
     candidates: Iterable[Path] = path.iterdir() if path.is_dir() else _matching(path)
     found = [file for file in candidates if file.is_file() and not _is_litter(file.name)]
     files = [file for file in found if file.suffix.lower() in TIFF_ENDINGS]
-    strangers = sorted((file.name for file in found if file not in set(files)), key=natural)
+    others = (file.name for file in found if file.suffix.lower() not in TIFF_ENDINGS)
+    strangers = sorted(others, key=natural)
     if not files:
         if not path.is_dir():
             raise InputError(f"There is no TIFF called {path}.")

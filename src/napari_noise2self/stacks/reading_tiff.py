@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.stacks import axes as known
 from napari_noise2self.stacks.lazy import InMemory, Joined, LazyArray, Raw, Region, View
+from napari_noise2self.stacks.reading_choice import choose
 from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.tiff_metadata import Calibration, calibration
 
@@ -40,7 +41,7 @@ _SOURCES = {
 }
 
 
-def read_tiff(path: Path, axes: str | None = None) -> Stack:
+def read_tiff(path: Path, axes: str | None = None, image: str | None = None) -> Stack:
     """Read a TIFF, lazily.
 
     Parameters
@@ -48,33 +49,35 @@ def read_tiff(path: Path, axes: str | None = None) -> Stack:
     path : Path
     axes : str, optional
         Letters that overrule the metadata.
+    image : str, optional
+        The number, from 1, or the name of one of several images; by default the first.
 
     Returns
     -------
     stack : Stack
-        The first image of the file, in full resolution.
+        In full resolution.
 
     Raises
     ------
     InputError
-        If it is no TIFF, was cut off, or holds no image.
+        If it is no TIFF, was cut off, or holds no image, or none that is called so.
     """
     import tifffile
 
-    notices = []
+    notices: list[str] = []
     with _complaints() as complaints, tifffile.TiffFile(path) as tiff:
         if not tiff.series:
             raise InputError(f"{path} has no image.")
-        series = tiff.series[0]
+        names = [str(one.name or "") for one in tiff.series]
+        number, label = choose(path, names, image, notices)
+        series = tiff.series[number]
         data, missing = _pixels(path, series)
-        said = calibration(tiff)
+        said = calibration(tiff, number)
         page = series.keyframe
         letters = series.axes
         transparent = page.photometric == tifffile.PHOTOMETRIC.RGB and any(
             kind in (1, 2) for kind in page.extrasamples
         )
-        if len(tiff.series) > 1:
-            notices.append(f"{path} holds {len(tiff.series)} images: the first is used.")
         if tiff.is_ome and series.kind != "ome":
             notices.append(
                 f"The OME metadata of {path} do not fit its pages: the axes were taken from those."
@@ -87,14 +90,15 @@ def read_tiff(path: Path, axes: str | None = None) -> Stack:
     if transparent and letters.endswith("S") and data.shape[-1] in (2, 4):
         data, letters = _without_alpha(data, letters, path, notices)
     found = known.from_tifffile(letters, source)
-    return stacked(data, found, said, path, notices, axes)
+    name = path.name.removesuffix(path.suffix).removesuffix(".ome") + label
+    return stacked(data, found, said, name, notices, axes)
 
 
 def stacked(
     data: Any,
     found: known.Axes,
     said: Calibration,
-    path: Path,
+    name: str,
     notices: Sequence[str],
     axes: str | None,
 ) -> Stack:
@@ -108,7 +112,7 @@ def stacked(
         scale=tuple(size and size[0] for size in known_sizes),
         units=tuple(size and size[1] for size in known_sizes),
         translate=tuple(map(said.places.get, found.letters)) if said.places else None,
-        name=path.name.removesuffix(path.suffix).removesuffix(".ome"),
+        name=name,
         channel_names=said.names if len(said.names) == channels else None,
         channel_colors=said.colours if len(said.colours) == channels else None,
         notices=(*notices, guess) if guess and axes is None else tuple(notices),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -201,9 +202,14 @@ def _opened_elsewhere(address: str) -> Any:
         ) from error
     except PermissionError as error:
         raise InputError(f"{address} is not public, and no credentials here open it.") from error
-    except FileNotFoundError as error:
+    except Exception as error:
+        # Some servers refuse what they do not have, and some answer with a page for people.
+        absent = isinstance(error, FileNotFoundError | json.JSONDecodeError)
+        if not absent and not hasattr(error, "status"):
+            raise
         raise InputError(
-            f"There is no Zarr at {address}, or the server hands out nothing there."
+            f"There is no Zarr at {address}, or the server hands out nothing there: files of other "
+            f"formats have to be downloaded first."
         ) from error
 
 
@@ -265,9 +271,9 @@ def _level(array: Any, location: Path | str) -> _Image | None:
     except (InputError, OSError):
         return None  # it stands alone
     meta = {} if _is_array(node) else _metadata(node)
-    for level in (meta.get("multiscales") or [{}])[0].get("datasets", ()):
-        if str(level.get("path")) == name:
-            return _Image(array, str(location), meta, name)
+    for scales in meta.get("multiscales") or ():
+        if any(str(level.get("path")) == name for level in scales.get("datasets", ())):
+            return _Image(array, str(location), {**meta, "multiscales": [scales]}, name)
     return None
 
 
@@ -293,7 +299,9 @@ def _full_resolution(group: Any, where: str, notices: list[str]) -> _Image:
     if not scales:
         raise InputError(f"{where} has no OME metadata: the image is not there.")
     if len(scales) > 1:
-        notices.append(f"{where} holds {len(scales)} images: the first is used.")
+        paths = [str(level.get("path", "")) for level in scales[1].get("datasets", [])]
+        way = f"; give {where}/{paths[0]} for the next" if paths else ""
+        notices.append(f"{where} holds {len(scales)} images: the first is used{way}.")
     levels = [str(level.get("path", "")) for level in scales[0].get("datasets", [])]
     if not levels or levels[0] not in group or not _is_array(group[levels[0]]):
         named = f"the array {levels[0]!r}, but it is missing" if levels else "no array"

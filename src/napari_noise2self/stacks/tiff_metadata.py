@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree
@@ -18,6 +18,9 @@ _COARSEST_PIXEL = 10.0
 
 # Lengths in metres, to bring the place of a plane to the unit of its pixels.
 _METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "µm": 1e-6, "nm": 1e-9, "Å": 1e-10, "pm": 1e-12}
+
+# Where an OME-TIFF of ours keeps the time between two frames that has no unit which OME knows.
+TIME_NOTE = "napari-noise2self/time"
 
 Size = tuple[float, str | None]
 
@@ -42,12 +45,14 @@ class Calibration:
     places: Mapping[str, float] = field(default_factory=dict)
 
 
-def calibration(tiff: Any) -> Calibration:
-    """What an opened TIFF says.
+def calibration(tiff: Any, number: int = 0) -> Calibration:
+    """What an opened TIFF says of one of its images.
 
     Parameters
     ----------
     tiff : tifffile.TiffFile
+    number : int
+        Of the image, from 0.
 
     Returns
     -------
@@ -55,20 +60,23 @@ def calibration(tiff: Any) -> Calibration:
     """
     if tiff.is_ome and tiff.ome_metadata:
         try:
-            return of_ome(tiff.ome_metadata)
+            return _of_ome(tiff, number)
         except ElementTree.ParseError:
             return Calibration()  # the pages still say what they are
-    if tiff.is_lsm and tiff.lsm_metadata:
-        return _of_lsm(tiff.lsm_metadata)
-    if tiff.is_stk and tiff.stk_metadata:
-        return _of_stk(tiff.stk_metadata)
-    if tiff.is_imagej and tiff.imagej_metadata is not None:
-        return _of_imagej(tiff)
+    # These speak of the first image alone; a second one is mostly a smaller picture of it.
+    if number == 0:
+        if tiff.is_lsm and tiff.lsm_metadata:
+            return _of_lsm(tiff.lsm_metadata)
+        if tiff.is_stk and tiff.stk_metadata:
+            return _of_stk(tiff.stk_metadata)
+        if tiff.is_imagej and tiff.imagej_metadata is not None:
+            return _of_imagej(tiff)
+    page = tiff.series[number].keyframe
     sizes: dict[str, Size] = {}
     for axis, tag in (("X", "XResolution"), ("Y", "YResolution")):
-        unit = tiff.pages[0].tags.get("ResolutionUnit")
+        unit = page.tags.get("ResolutionUnit")
         micrometres = {2: 25400.0, 3: 10000.0}.get(unit.value if unit else 2)
-        pitch = _pitch(tiff, tag)
+        pitch = _pitch(page, tag)
         if micrometres and pitch and pitch * micrometres < _COARSEST_PIXEL:
             sizes[axis] = (pitch * micrometres, "µm")
     return Calibration(sizes)
@@ -103,18 +111,10 @@ def _of_stk(metadata: Mapping[str, Any]) -> Calibration:
     return Calibration(sizes)
 
 
-def of_ome(xml: str) -> Calibration:
-    """What OME-XML says of its first image.
-
-    Parameters
-    ----------
-    xml : str
-
-    Returns
-    -------
-    calibration : Calibration
-    """
-    pixels = ElementTree.fromstring(xml).find("{*}Image/{*}Pixels")
+def _of_ome(tiff: Any, number: int) -> Calibration:
+    root = ElementTree.fromstring(tiff.ome_metadata)
+    image = _ome_image(root, tiff.series, number)
+    pixels = None if image is None else image.find("{*}Pixels")
     if pixels is None:
         return Calibration()
     sizes: dict[str, Size] = {}
@@ -127,7 +127,7 @@ def of_ome(xml: str) -> Calibration:
         size = _size(pixels.get(name))
         if size is not None:
             sizes[axis] = (size, unit_symbol(pixels.get(f"{name}Unit", default)))
-    if "T" not in sizes and (interval := _interval(pixels)):
+    if "T" not in sizes and (interval := _noted_interval(root) or _interval(pixels)):
         sizes["T"] = interval
     channels = pixels.findall("{*}Channel")
     names = [channel.get("Name") for channel in channels]
@@ -140,6 +140,27 @@ def of_ome(xml: str) -> Calibration:
     )
 
 
+def _ome_image(
+    root: ElementTree.Element, series: Sequence[Any], number: int
+) -> ElementTree.Element | None:
+    """What is said of one of the images in the file; images without pixels are none of these."""
+    images = root.findall("{*}Image")
+    if len(images) == len(series):
+        return images[number]
+    alike = [image for image in images if image.get("Name") == series[number].name]
+    if len(alike) == 1:
+        return alike[0]
+    return images[0] if images and number == 0 else None
+
+
+def _noted_interval(root: ElementTree.Element) -> Size | None:
+    """The time between two frames in a unit that OME does not know, or in none."""
+    notes = root.iterfind(f".//{{*}}MapAnnotation[@Namespace='{TIME_NOTE}']/{{*}}Value/*")
+    said = {note.get("K"): note.text for note in notes}
+    interval = _size(said.get("TimeIncrement"))
+    return (interval, unit_symbol(said.get("TimeIncrementUnit"))) if interval else None
+
+
 def _places(pixels: ElementTree.Element, sizes: Mapping[str, Size]) -> dict[str, float]:
     """Where the first plane lies, if that is told in a unit of length."""
     zero = ("TheT", "TheC", "TheZ")
@@ -150,13 +171,35 @@ def _places(pixels: ElementTree.Element, sizes: Mapping[str, Size]) -> dict[str,
     places: dict[str, float] = {}
     for axis in "XYZ":
         place = _number(first.get(f"Position{axis}"))
-        unit = unit_symbol(first.get(f"Position{axis}Unit", "reference frame"))
-        wanted = sizes.get(axis, (1.0, None))[1]
-        if place and unit == wanted:
+        unit = first.get(f"Position{axis}Unit", "reference frame")
+        place = in_unit(place, unit, sizes.get(axis, (1.0, None))[1])
+        if place:
             places[axis] = place
-        elif place and unit in _METRES and wanted in _METRES:
-            places[axis] = place * _METRES[unit] / _METRES[wanted]
     return places
+
+
+def in_unit(place: float | None, unit: str | None, wanted: str | None) -> float | None:
+    """A place in another unit.
+
+    Parameters
+    ----------
+    place : float or None
+    unit : str or None
+        Of `place`.
+    wanted : str or None
+        As `unit_symbol` gives it.
+
+    Returns
+    -------
+    place : float or None
+        None if there is no way from one unit to the other.
+    """
+    unit = unit_symbol(unit)
+    if place is None or unit == wanted:
+        return place
+    if unit in _METRES and wanted in _METRES:
+        return place * _METRES[unit] / _METRES[wanted]
+    return None
 
 
 def _interval(pixels: ElementTree.Element) -> Size | None:
@@ -186,9 +229,9 @@ def _ome_colour(value: str | None) -> str | None:
         return None
 
 
-def _pitch(tiff: Any, tag: str) -> float | None:
+def _pitch(page: Any, tag: str) -> float | None:
     """Units per pixel from a resolution tag, which has pixels per unit."""
-    resolution = tiff.pages[0].tags.get(tag)
+    resolution = page.tags.get(tag)
     if resolution is None:
         return None
     pixels, units = resolution.value
@@ -200,8 +243,8 @@ def _of_imagej(tiff: Any) -> Calibration:
     sizes: dict[str, Size] = {}
     unit = unit_symbol(str(metadata.get("unit", "")))
     for axis, pitch in (
-        ("X", _pitch(tiff, "XResolution")),
-        ("Y", _pitch(tiff, "YResolution")),
+        ("X", _pitch(tiff.pages[0], "XResolution")),
+        ("Y", _pitch(tiff.pages[0], "YResolution")),
         ("Z", metadata.get("spacing")),
     ):
         # ImageJ writes one pixel per nothing where it knows no size.

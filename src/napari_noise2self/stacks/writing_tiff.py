@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_noise2self.stacks import provenance
 from napari_noise2self.stacks.file_image import FileImage, Kind, cast, chunk_lengths
+from napari_noise2self.stacks.tiff_metadata import TIME_NOTE
 
 # From here on a TIFF needs 64-bit offsets; room is left for the metadata.
 _BIG = 2**32 - 2**25
@@ -126,6 +127,8 @@ class _Pixels:
         self._row = image.axes.index("Y")
         self._lead = image.shape[: self._row]
         self._depth = self._planes_at_once()
+        self._held: NDArray[Any] | None = None
+        self._held_at: tuple[Any, ...] | None = None
         self._read = 0
         self.clipped = 0
 
@@ -155,7 +158,7 @@ class _Pixels:
         # Planes that lie in the same chunks are read together.
         *outer, plane = lead
         first = plane - plane % self._depth
-        if (outer, first) != getattr(self, "_held_at", None):
+        if self._held is None or (outer, first) != self._held_at:
             last = min(first + self._depth, self._lead[-1])
             self._held = self._read_part((*outer, slice(first, last)), slice(None))
             self._held_at = (outer, first)
@@ -204,12 +207,17 @@ def _ome_metadata(image: FileImage, record: Mapping[str, Any] | None) -> dict[st
     planes = _planes(image)
     if planes:
         metadata["Plane"] = planes
+    notes: list[dict[str, Any]] = []
     if record:
         metadata["Creator"] = f"{record.get('software')} {record.get('version')}"
-        metadata["MapAnnotation"] = {
-            "Namespace": provenance.NAMESPACE,
-            **provenance.as_text(record),
-        }
+        notes.append({"Namespace": provenance.NAMESPACE, **provenance.as_text(record)})
+    if interval and unit not in _TIMES:
+        # OME has no time without a unit: as a time increment it would be taken for seconds.
+        notes.append({"Namespace": TIME_NOTE, "TimeIncrement": interval})
+        if unit:
+            notes[-1]["TimeIncrementUnit"] = unit
+    if notes:
+        metadata["MapAnnotation"] = notes
     return metadata
 
 
@@ -263,6 +271,8 @@ def _imagej_settings(image: FileImage, record: Mapping[str, Any] | None) -> dict
         and (not interval or time_unit in _TIMES)
         and bool(image.size("X")[0]) == bool(image.size("Y")[0])
         and not image.origin("T")
+        # Its labels are those of planes, which name channels only where there are several.
+        and (image.channel_names is None or image.length("C") > 1)
     )
     if not fits:
         return None
@@ -277,7 +287,7 @@ def _imagej_settings(image: FileImage, record: Mapping[str, Any] | None) -> dict
             metadata[f"{letter.lower()}origin"] = -place / (image.size(letter)[0] or 1.0)
     if interval:
         metadata["finterval"] = interval * _TIMES[str(time_unit)]
-    if image.channel_names is not None and "C" in axes:
+    if image.channel_names is not None:
         planes = math.prod(image.shape[: axes.index("Y")])
         metadata["Labels"] = list(image.channel_names) * (planes // len(image.channel_names))
     if image.channel_colors is not None and "S" not in axes:
