@@ -186,36 +186,14 @@ def test_what_cannot_be_trained_on_names_the_file(images, tmp_path, monkeypatch)
         ((images, "--model", "m.tif"), "A model is a .safetensors file"),
         ((images, "--model", "there.safetensors"), "exists"),
         ((images, "--model", "nowhere/m.safetensors"), "no folder"),
-        ((images, *model, "--bioimageio", "m.txt", "--author", "A"), "is a .zip file"),
     ):
         result = run("train", *words)
         assert (result.exit_code, result.stdout) == (1, ""), (words, result.output)
         assert sentence in result.stderr
         assert result.stderr.splitlines()[-1].startswith("Error: ")
-    result = run("train", images, *model, "--bioimageio", "m.zip")
-    assert (result.exit_code, result.stdout) == (2, "")
     assert run("train", images).exit_code == 2
     assert (tmp_path / "there.safetensors").read_text() == "precious"
     assert not (tmp_path / "m.safetensors").exists()
-
-
-def test_a_package_of_the_model_zoo_comes_with_it(images, tmp_path, monkeypatch):
-    pytest.importorskip("bioimageio.core")
-    seen = {}
-
-    def spy(denoiser, path, **settings):
-        assert denoiser.trained
-        seen.update(path=path, **settings)
-
-    monkeypatch.setattr("napari_noise2self.stacks.bioimageio.export_bioimageio", spy)
-    np.save(images / "c.npy", movie(shape=(2, 128, 128)))
-    words = ("--model", "waves_1.safetensors", "--bioimageio", "waves.zip", "--author", "A. Name")
-    result = run("train", images / "*[ac].*", *words, "--author", "B", *SHORT, "--json")
-    assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["bioimageio"] == "waves.zip"
-    assert (tmp_path / "waves_1.safetensors").exists()
-    assert (seen["name"], seen["authors"]) == ("waves 1", ["A. Name", "B"])
-    assert (str(seen["path"]), seen["example"].shape) == ("waves.zip", (2, 128, 128))
 
 
 @pytest.fixture

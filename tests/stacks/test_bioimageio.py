@@ -106,7 +106,13 @@ def test_volumes_with_channels_and_small_numbers_travel_too(package, tmp_path):
     rng = np.random.default_rng(0)
     image = 1e-3 * rng.normal([[[[3]]], [[[5]]]], 1, (2, 8, 32, 32))
     config = TrainingConfig(
-        volume=True, channels=2, depth=1, epochs=0.1, crop_size=16, averaging=False
+        volume=True,
+        channels=2,
+        depth=1,
+        epochs=0.1,
+        crop_size=16,
+        averaging=False,
+        output="single-pass",
     )
     denoiser = Denoiser(config).fit(image, axes="CZYX")
     example = Stack(image.astype(np.float32), "CZYX")

@@ -20,6 +20,7 @@ from napari_noise2self.cli.demo import demo
 from napari_noise2self.cli.denoise import denoise
 from napari_noise2self.cli.info import info
 from napari_noise2self.cli.noise import noise
+from napari_noise2self.cli.package import package
 from napari_noise2self.cli.preview import preview
 from napari_noise2self.cli.train import train
 
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (denoise, train, apply, noise, calibrate, preview, info, demo):
+for command in (denoise, train, apply, noise, calibrate, preview, info, package, demo):
     app.command(help=_paragraphs(command))(command)
 
 

@@ -42,11 +42,6 @@ from napari_noise2self.cli.options import (
 if TYPE_CHECKING:
     from napari_noise2self.engine.events import Control
     from napari_noise2self.engine.model import Denoiser
-    from napari_noise2self.stacks.stack import Stack
-
-
-# The example of a package has at least so many rows and columns; without one it is simulated.
-_EXAMPLE = 128
 
 
 def train(
@@ -75,23 +70,6 @@ def train(
     series: Series = False,
     device: Device = "auto",
     seed: Seed = 0,
-    bioimageio: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="ZIP",
-            help="Also export the model as a package of the BioImage Model Zoo, with a piece of "
-            "the first large image as its example.",
-            rich_help_panel=RESULT,
-        ),
-    ] = None,
-    author: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Author of that package; can be given several times.",
-            rich_help_panel=RESULT,
-        ),
-    ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -116,10 +94,6 @@ def train(
             channel_use=channels,
         )
         model_target(model, overwrite=overwrite)
-        if bioimageio is not None:
-            if not author:
-                raise typer.BadParameter("A package of the Model Zoo needs an --author.")
-            _check_package(bioimageio, overwrite)
         from napari_noise2self.stacks.many import find_images, strangers_in_words
         from napari_noise2self.stacks.training_set import read_training_set
 
@@ -165,11 +139,6 @@ def train(
             "inputs": [given.path for given in images.inputs],
             "left_out": [*found.strangers, *images.left_out],
         }
-        if bioimageio is not None:
-            say(f"{model} is saved; the package follows.", quiet)
-            example = next(filter(_is_large, images.stacks), None)
-            _export(denoiser, bioimageio, model.stem, author or [], example, overwrite)
-            report["bioimageio"] = str(bioimageio)
         count = len(images.stacks)
         info = {"output": denoiser.resolved_output(), **denoiser.summary}
         report |= {
@@ -199,44 +168,3 @@ def _stopped_by_interrupt(control: Control) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _check_package(path: Path, overwrite: bool) -> None:
-    """Make sure, before training, that the package can be made."""
-    from importlib.util import find_spec
-
-    from napari_noise2self.engine.errors import InputError
-    from napari_noise2self.stacks.targets import check_free
-
-    if path.suffix.lower() != ".zip":
-        raise InputError(f"A package of the Model Zoo is a .zip file: {path} has another ending.")
-    check_free(path, overwrite=overwrite)
-    if find_spec("bioimageio") is None or find_spec("bioimageio.core") is None:
-        raise InputError(
-            'For a package of the Model Zoo, pip install "napari-noise2self[bioimageio]".'
-        )
-
-
-def _is_large(stack: Stack) -> bool:
-    """Whether it shows enough to be the example of a package."""
-    sizes = dict(zip(stack.axes, stack.shape, strict=True))
-    return min(sizes["Y"], sizes["X"]) >= _EXAMPLE
-
-
-def _export(
-    denoiser: Denoiser,
-    path: Path,
-    name: str,
-    authors: list[str],
-    example: Stack | None,
-    overwrite: bool,
-) -> None:
-    import re
-
-    from napari_noise2self.stacks.bioimageio import export_bioimageio
-
-    # The format knows fewer letters in names than files do.
-    plain = re.sub(r"[^A-Za-z0-9 ()-]+", " ", name).strip() or "Noise2Self"
-    export_bioimageio(
-        denoiser, path, name=plain, authors=authors, example=example, overwrite=overwrite
-    )

@@ -188,7 +188,7 @@ def _check_output(denoiser: Denoiser, output: str) -> None:
         raise InputError(
             f"The best output of this model is {best}, which hides subsets of pixels one after "
             f"another and cannot be exported: ask for the output 'single-pass' to export that, "
-            f"which may keep noise that neighbouring pixels share."
+            f"which may keep noise that neighbouring pixels share, or lose detail."
         )
 
 

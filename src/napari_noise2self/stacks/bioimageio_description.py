@@ -112,8 +112,8 @@ def readme(
         model=MODEL,
         keeps=""
         if best == "single-pass"
-        else "\n**Noise that neighbouring pixels share may stay:** the output that suits this "
-        f"model best is {best}.\n",
+        else "\n**This is not the output that suits the model best, which is "
+        f"{best}:** noise that neighbouring pixels share may stay, or detail be lost.\n",
         ranges=ranges,
         axes="channel, z, y, x" if trained.ndim == 3 else "channel, y, x",
         smallest=_times(program.smallest),
