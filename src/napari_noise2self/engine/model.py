@@ -254,11 +254,13 @@ class Denoiser:
             "single-pass" is the network on the untouched image; "j-invariant"
             predicts every pixel without looking at it; "mixed" adds to that
             the share of the pixel itself that makes the error smallest, for
-            which the noise has to be known.  "auto" takes the single pass,
-            unless the partition hides blocks and the network could not learn
-            what the correlated noise looks like: then the single pass would
-            keep some of it, and the mixed output is taken, or the
-            J-invariant one where the noise is not known.
+            which the noise has to be told.  "auto" takes the single pass, with
+            two exceptions.  Where there is little noise beside what the
+            network cannot predict, it takes the mixed output.  And where the
+            partition hides blocks and the network could not learn what the
+            correlated noise looks like, the single pass would keep some of it:
+            then it takes the mixed output, or the J-invariant one where the
+            noise is not known.
         progress : callable, optional
             Called with every event.
 
@@ -267,6 +269,14 @@ class Denoiser:
         denoised : ndarray of float32, shape of `image`
             A dask array, computed frame by frame or in parts of frames, if
             `image` is one.
+
+        Raises
+        ------
+        InputError
+            If it has not been trained, the image has other channels or axes,
+            or the mixed output is asked for where the noise could not be told.
+        OutOfMemoryError, EngineError
+            If the device is too small, or fails.
         """
         array = as_array(image)
         if is_dask(array):
@@ -385,6 +395,15 @@ class Denoiser:
 
         It is told from samples of all of the image, so `predict_region`
         should be given it where it is called more than once.
+
+        Parameters
+        ----------
+        image, axes
+            As for `predict`.
+
+        Returns
+        -------
+        rule : HotRule
         """
         image = as_array(image)
         with engine_errors():
@@ -403,6 +422,11 @@ class Denoiser:
         ----------
         image, region, axes, output
             As for `predict_region`.
+
+        Returns
+        -------
+        slab : Slab
+            In memory.
         """
         image = as_array(image)
         layout = self.config.layout(image.shape, axes)
@@ -436,6 +460,11 @@ class Denoiser:
         Returns
         -------
         denoised : ndarray of float32, shape of the region
+
+        Raises
+        ------
+        InputError, OutOfMemoryError, EngineError
+            As `predict`.
         """
         image = as_array(image)
         layout = self.config.layout(image.shape, axes)
@@ -463,7 +492,23 @@ class Denoiser:
         return predict_lazily(method, image, layout, rule)
 
     def resolved_output(self, output: Output = "auto") -> str:
-        """The output that "auto" stands for with this denoiser's partition."""
+        """The output that is meant.
+
+        Parameters
+        ----------
+        output : {"auto", "single-pass", "j-invariant", "mixed"}
+
+        Returns
+        -------
+        output : {"single-pass", "j-invariant", "mixed"}
+            Of "auto" the one of the settings, or where that is "auto", too, what
+            suits the noise and what was learned.
+
+        Raises
+        ------
+        InputError
+            If there is no such output.
+        """
         if output not in get_args(Output):
             raise InputError(
                 f"The output was {output!r}: use one of {', '.join(get_args(Output))}."
@@ -549,6 +594,11 @@ class Denoiser:
         -------
         positions : list of HeldOut, one per channel
             In grey values.
+
+        Raises
+        ------
+        InputError
+            As `predict`.
         """
         image = as_array(image)
         layout = self.config.layout(image.shape, axes)

@@ -1,7 +1,7 @@
 """Whether the noise of neighbouring pixels is correlated, told from one image.
 
 The statistic is the correlation of second differences (see
-`noise_statistics`) in the flattest patches, bin by bin of patches with like
+`statistics`) in the flattest patches, bin by bin of patches with like
 means.  Structure correlates too.  What noise does and structure does not:
 
 - The differences of noise are nearly normally distributed within a patch;

@@ -59,7 +59,7 @@ def estimate_noise(
     The variance as a function of the signal, the correlation of neighbouring
     pixels, clipped, hot and dead pixels, and the partition, transformation and
     output that fit them.  Everything is measured where the image is flattest
-    (see `noise_statistics`, `noise_correlation` and `noise_level`), on a few
+    (see `statistics`, `correlation` and `level`), on a few
     million pixels spread over a large image.  Where consecutive frames show
     the same, their differences are used instead, which hold no structure.
 

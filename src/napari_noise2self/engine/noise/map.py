@@ -1,6 +1,6 @@
 """The autocorrelation of the noise in two dimensions, as a picture of it.
 
-`noise_correlation` decides along each axis whether noise is correlated, by
+`correlation` decides along each axis whether noise is correlated, by
 statistics that structure cannot mimic.  The map shows more and decides
 nothing: the correlation at every lag in y and x, oblique ones too.
 

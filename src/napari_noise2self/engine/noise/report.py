@@ -128,9 +128,7 @@ class NoiseReport:
     @property
     def extent(self) -> tuple[int, ...]:
         """Odd width per spatial axis of the block that covers correlated pixels."""
-        return tuple(
-            max(c.correlation[letter].extent for c in self.channels) for letter in self.spatial_axes
-        )
+        return _extent(self.spatial_axes, self.channels)
 
     @property
     def comparison_partition(self) -> Grid:
@@ -273,7 +271,20 @@ def _extent(spatial_axes: str, channels: tuple[ChannelNoise, ...]) -> tuple[int,
 def suggest(
     spatial_axes: str, channels: tuple[ChannelNoise, ...], shape: Sequence[int]
 ) -> Suggestion:
-    """How to denoise, given the noise of all channels and the spatial shape of the image."""
+    """How to denoise an image.
+
+    Parameters
+    ----------
+    spatial_axes : str
+        "YX", or with another letter before.
+    channels : tuple of ChannelNoise
+    shape : sequence of int
+        Pixels along each of the spatial axes: no grid is wider.
+
+    Returns
+    -------
+    suggestion : Suggestion
+    """
     extent = _extent(spatial_axes, channels)
     correlated = any(e > 1 for e in extent)
     if correlated:

@@ -1,7 +1,7 @@
 """What a denoiser took away: noise alone, or image as well, and what it left.
 
 The residual, noisy less denoised, is compared with the noise band by band (see
-`residual_bands`): with more energy than the noise where there is detail, it
+`bands`): with more energy than the noise where there is detail, it
 contains the image; with less where it is flat, noise stayed in the result; and
 less correlated than the noise, correlated noise did.
 """
@@ -36,7 +36,7 @@ from napari_noise2self.engine.residual.map import MOST_PIXELS, ResidualMap, loca
 
 # Below this share of the mean variance, the noise is too little known to divide by.
 _LEAST_VARIANCE = 0.05
-# Correlation beside structure that laser scanners leave along rows, see `noise_correlation`.
+# Correlation beside structure that laser scanners leave along rows, see `noise.correlation`.
 _HARMLESS = 0.12
 
 
