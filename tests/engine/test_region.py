@@ -44,7 +44,10 @@ def test_nothing_outside_is_read(movie):
 def test_the_same_part_of_the_target_teaches(movie):
     region = {"Y": (0, 32), "T": (1, 2)}
     target = Guarded(movie, [(1, 2), (0, 32), (0, 56)])
-    Denoiser(QUICK).fit(movie, "TYX", target, region=region)
+    denoiser = Denoiser(QUICK).fit(movie, "TYX", target, region=region)
+    assert denoiser.summary["objective"] == "n2n"
+    # Compared at held-out pixels of that part of the target, which is the movie itself.
+    assert 0 < denoiser.summary["target"]["positions"] < 32 * 56
 
 
 def test_masks_lie_where_they_do_on_the_whole_image(movie):
