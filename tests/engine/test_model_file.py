@@ -199,3 +199,20 @@ def test_an_older_volume_model_keeps_its_network(tmp_path):
     assert denoiser.resolved_output() == "j-invariant"
     image = np.random.default_rng(0).normal(size=(3, 16, 16))
     assert np.isfinite(denoiser.predict(image, axes="ZYX", output="single-pass")).all()
+
+
+@pytest.mark.parametrize("blurred", [True, False])
+def test_a_dncnn_stays_what_it_was(tmp_path, blurred):
+    image = np.random.default_rng(0).poisson(100, (32, 32)).astype(float)
+    config = TrainingConfig(network="dncnn", crop_size=16, batch_size=1, epochs=0.02, device="cpu")
+    denoiser = Denoiser(config).fit(image)
+    assert denoiser.trained.network.blurred
+    if not blurred:
+        # As all of them were before.
+        denoiser.trained.network.blurred = False
+    for name in ("once", "twice"):
+        denoiser.save(tmp_path / f"{name}.safetensors")
+        loaded = Denoiser.load(tmp_path / f"{name}.safetensors", device="cpu")
+        assert loaded.trained.network.blurred == blurred
+        np.testing.assert_array_equal(loaded.predict(image), denoiser.predict(image))
+        denoiser = loaded

@@ -17,6 +17,11 @@ def test_the_unet_of_the_paper_has_its_size_and_takes_any_size(ndim, size):
         assert sum(p.numel() for p in PaperUNet().parameters()) == 3_343_521
 
 
+def test_the_dncnn_of_the_paper_makes_all_of_its_output():
+    assert not build(TrainingConfig.preset("paper-hanzi", network="dncnn"), 1, 2, 0).blurred
+    assert build(TrainingConfig(network="dncnn"), 1, 2, 0).blurred
+
+
 def test_dncnn_has_the_size_of_the_paper():
     assert sum(p.numel() for p in DnCNN().parameters()) == 556_032
 

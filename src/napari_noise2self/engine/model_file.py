@@ -44,6 +44,8 @@ _NOISE = TypeAdapter(NoiseReport)
 KEY = "noise2self"
 # The name of `FormerUNet` in files.
 _FORMER_UNET = "unet-1"
+# That of a DnCNN which adds to the blurred image.
+_BLURRED_DNCNN = "dncnn-2"
 # What is said of the noise of a channel where a file says nothing.
 _UNKNOWN_NOISE: dict[str, Any] = {
     "gain": math.nan,
@@ -217,9 +219,7 @@ def save_trained(
     """Write all of a trained network; raises as `write_model` does."""
     description = {
         "config": config.model_dump(mode="json"),
-        "architecture": (
-            _FORMER_UNET if isinstance(trained.network, FormerUNet) else config.network
-        ),
+        "architecture": _architecture(trained.network, config),
         "partition": trained.partition.description(),
         "ndim": trained.ndim,
         "turn": trained.turn,
@@ -304,6 +304,15 @@ def load_trained(
     return dataclasses.replace(trained, network=network), config, summary
 
 
+def _architecture(network: nn.Module, config: TrainingConfig) -> str:
+    """The name of a network in files."""
+    if isinstance(network, FormerUNet):
+        return _FORMER_UNET
+    if any(isinstance(part, networks.DnCNN) and part.blurred for part in network.modules()):
+        return _BLURRED_DNCNN
+    return config.network
+
+
 def _build(architecture: str, config: TrainingConfig, channels: int, ndim: int) -> nn.Module:
     """The network with the name `architecture`, its weights still to be loaded."""
     if architecture == _FORMER_UNET:
@@ -311,7 +320,11 @@ def _build(architecture: str, config: TrainingConfig, channels: int, ndim: int) 
         with torch.device("meta"):
             former = FormerUNet(channels, channels, ndim, config.channels, config.depth)
         return former.to_empty(device="cpu").float()
-    if architecture != config.network:
+    if config.network == "dncnn" and architecture in ("dncnn", _BLURRED_DNCNN):
+        # With any recipe: it began to add to the blurred image in a later version.
+        recipe = "plain" if architecture == "dncnn" else "default"
+        config = config.model_copy(update={"recipe": recipe})
+    elif architecture != config.network:
         raise ValueError(f"the network {architecture!r} is unknown")
     return networks.build(config, channels, ndim, config.seed)
 

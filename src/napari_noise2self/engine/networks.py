@@ -228,18 +228,29 @@ class DnCNN(nn.Module):
     Parameters
     ----------
     inputs, outputs : int
-        Channels of the image.
+        Channels; those that are put out are the first of what is put in.
     ndim : {2, 3}
     channels : int
         Features of every layer.
     layers : int
         Number of convolutions.
+    blurred : bool
+        Whether it adds to the blurred image, as `UNet` does, instead of making
+        all of its output.
     """
 
     def __init__(
-        self, inputs: int = 1, outputs: int = 1, ndim: int = 2, channels: int = 64, layers: int = 17
+        self,
+        inputs: int = 1,
+        outputs: int = 1,
+        ndim: int = 2,
+        channels: int = 64,
+        layers: int = 17,
+        *,
+        blurred: bool = False,
     ) -> None:
         super().__init__()
+        self.outputs, self.blurred = outputs, blurred
         norm = nn.BatchNorm3d if ndim == 3 else nn.BatchNorm2d
         body: list[nn.Module] = [_conv(ndim, inputs, channels, bias=False), nn.ReLU(inplace=True)]
         for _ in range(layers - 2):
@@ -256,7 +267,7 @@ class DnCNN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, inputs, [Z,] Y, X) to (batch, outputs, [Z,] Y, X)."""
         out: Tensor = self.body(x)
-        return out
+        return _blur(x[:, : self.outputs]) + out if self.blurred else out
 
 
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -301,7 +312,8 @@ def _plain(config: TrainingConfig, inputs: int, outputs: int, ndim: int, seed: i
     with torch.device("meta"):
         network: nn.Module
         if config.network == "dncnn":
-            network = DnCNN(inputs, outputs, ndim)
+            # The recipe of the paper trains the network of the paper.
+            network = DnCNN(inputs, outputs, ndim, blurred=config.recipe != "plain")
         elif config.network == "unet-paper":
             network = PaperUNet(inputs, outputs, ndim)
         else:
@@ -324,8 +336,10 @@ def _plain(config: TrainingConfig, inputs: int, outputs: int, ndim: int, seed: i
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
             module.reset_parameters()
-    if isinstance(network, UNet):
-        # It starts close to the blurred image.
-        with torch.no_grad():
+    # It starts close to the blurred image.
+    with torch.no_grad():
+        if isinstance(network, UNet):
             next(network.head.parameters()).mul_(0.1)
+        elif isinstance(network, DnCNN) and network.blurred:
+            next(network.body[-1].parameters()).mul_(0.1)
     return network
