@@ -11,12 +11,16 @@ covers the correlation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+# Variance of the noise, for signals and the number of their channel.
+Variance = Callable[[NDArray[np.float64], int], NDArray[np.float64]]
 
 # Levels of the signal at which the loss is measured, and positions that each must have.
 MAX_LEVELS = 8
@@ -43,6 +47,32 @@ def share_of_prediction(variance: ArrayLike, loss: ArrayLike) -> NDArray[np.floa
     return np.where(loss > 0, np.clip(variance / np.where(loss > 0, loss, 1), 0, 1), 1.0)
 
 
+def gain_of_mixing(
+    predicted: Sequence[NDArray[np.float64]],
+    observed: Sequence[NDArray[np.float64]],
+    variance: Variance,
+) -> float | None:
+    """By how many dB the mixture is better than the J-invariant prediction, as far as is told.
+
+    The errors are V without and U V / (U + V) with mixing, and the loss is U + V.
+
+    Parameters
+    ----------
+    predicted, observed, variance
+        As for `Mixing.measure`.
+
+    Returns
+    -------
+    gain : float or None
+        None where there is no loss or no noise.
+    """
+    loss = noise = 0.0
+    for channel, (f, x) in enumerate(zip(predicted, observed, strict=True)):
+        loss += float(np.sum((f - x) ** 2))
+        noise += float(np.sum(variance(f, channel)))
+    return 10 * math.log10(loss / noise) if loss > 0 and noise > 0 else None
+
+
 @dataclass(frozen=True)
 class Mixing:
     """How much of the prediction the mixed output takes, by the predicted signal.
@@ -63,7 +93,7 @@ class Mixing:
         cls,
         predicted: Sequence[NDArray[np.float64]],
         observed: Sequence[NDArray[np.float64]],
-        variance: Callable[[NDArray[np.float64], int], NDArray[np.float64]],
+        variance: Variance,
     ) -> Mixing:
         """Measure the loss at held-out positions, and from it the shares.
 

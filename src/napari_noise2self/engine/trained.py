@@ -18,7 +18,7 @@ from napari_noise2self.engine.config import Replacement, TrainingConfig
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.hardware import fast_dtype
 from napari_noise2self.engine.layout import Layout
-from napari_noise2self.engine.mixing import Mixing
+from napari_noise2self.engine.mixing import Mixing, gain_of_mixing
 from napari_noise2self.engine.noise.estimate import NoiseReport
 from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.prediction import Method
@@ -160,12 +160,11 @@ class Trained:
         """
         if self.mixing is None:
             return None
-        loss = noise = 0.0
-        for channel, place in enumerate(positions):
-            loss += float(np.sum((place.predicted - place.observed) ** 2))
-            noise += float(np.sum(self.variance(place.predicted, channel)))
-        # The errors are V without and U V / (U + V) with mixing, and the loss is U + V.
-        return 10 * math.log10(loss / noise) if loss > 0 and noise > 0 else None
+        return gain_of_mixing(
+            [place.predicted for place in positions],
+            [place.observed for place in positions],
+            self.variance,
+        )
 
 
 def averaging_of(config: TrainingConfig, layout: Layout) -> int:

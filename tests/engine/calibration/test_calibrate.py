@@ -525,3 +525,18 @@ def test_the_output_with_the_smaller_error_is_applied(noisy, truth):
     errors = {output: mse(found(noisy, output=output), truth) for output in ("auto", "single-pass")}
     assert errors["auto"] < errors["single-pass"]
     np.testing.assert_array_equal(found(noisy), found(noisy, output="mixed"))
+
+
+@pytest.mark.parametrize("name", ["nlm", "tv", "gaussian"])
+def test_little_noise_that_is_not_known_costs_no_detail(name):
+    truth = camera()[120:248, 150:278].astype(float)
+    noisy = truth + np.random.default_rng(0).normal(0, 5, truth.shape)
+    assert not n2s.estimate_noise(noisy).known
+    best = calibrate(noisy, name).best
+    assert best.output == "mixed"
+    raw, plain, mixed = (
+        n2s.psnr(truth, image, data_range=255)
+        for image in (noisy, best(noisy, output="single-pass"), best(noisy))
+    )
+    assert mixed > plain
+    assert mixed > raw

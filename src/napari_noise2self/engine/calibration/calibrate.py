@@ -16,6 +16,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ from napari_noise2self.engine.events import INTERVAL, Control, Notice, exhaust
 from napari_noise2self.engine.filters.catalogue import Filters, chosen
 from napari_noise2self.engine.hardware import engine_errors
 from napari_noise2self.engine.layout import Layout
-from napari_noise2self.engine.mixing import Mixing
+from napari_noise2self.engine.mixing import Mixing, gain_of_mixing
 from napari_noise2self.engine.noise.estimate import estimate_noise
 from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.preparation import check_image
@@ -45,6 +46,8 @@ from napari_noise2self.engine.scoring import Score
 
 # How long nothing is said while a slow filter runs.
 _HEARTBEAT = 0.5
+# By about so many dB a plain filter is better than its J-invariant version.
+MIXED_FROM = 1.0
 
 CalibrationEvents = Generator[Notice | CalibrationEvent, None, Calibration]
 
@@ -302,13 +305,14 @@ def _curve(run: Run, shared: Shared, layout: Layout) -> Curve:
     common = (run.filter.name, run.filter.title, run.filter.family)
     if best is None:
         return Curve(*common, (), None, Score.unknown(), None, [], run.seconds, (), failure)
-    mixing = None
-    if pixels.noise.known:
-        mixing = Mixing.measure(
+    mixing, gain = None, None
+    if pixels.noise.estimated:
+        places = (
             [place.predicted for place in best.positions],
             [place.observed for place in best.positions],
-            pixels.variance,
         )
+        mixing = Mixing.measure(*places, pixels.variance)
+        gain = gain_of_mixing(*places, pixels.variance)
     score = pixels.score(best.positions)
     calibrated = CalibratedFilter(
         run.filter,
@@ -319,7 +323,11 @@ def _curve(run: Run, shared: Shared, layout: Layout) -> Curve:
         layout.volume,
         mixing,
     )
-    if not shared.control.stopped:
+    if not pixels.noise.known:
+        # Stein's risk cannot tell, but that details cost more than so little noise can be seen.
+        if gain is not None and gain >= MIXED_FROM:
+            calibrated = replace(calibrated, output="mixed")
+    elif not shared.control.stopped:
         first = pixels.windows[0].channels
         frame = np.stack([c.values * c.scale + c.offset for c in first])
         valid = np.stack([c.valid for c in first])
