@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog
 
+from napari_noise2self.engine.errors import InputError
+from napari_noise2self.widgets.denoise import DenoiseWidget
 from napari_noise2self.widgets.layers import Source
 from napari_noise2self.widgets.learning_region import region_to_learn
 from napari_noise2self.widgets.session import Session, State
@@ -81,6 +85,83 @@ def test_what_is_learned_from(viewer, stack):
     assert seen is not None
     assert seen["Z"] == slice(2, 3)
     assert set(seen) == {"Z", "Y", "X"}
+    assert region_to_learn("ranges", viewer, source, flat, "Y=0:32") == {"Y": slice(0, 32)}
+    with pytest.raises(InputError, match="outside"):
+        region_to_learn("ranges", viewer, source, flat, "Y=0:64")
+
+
+def test_the_part_to_learn_on_is_typed_as_in_the_terminal(viewer, engine, click, wait_for, qtbot):
+    layer = viewer.add_image(noisy((9, 2, 64, 48)), name="cells", axis_labels=("t", "c", "y", "x"))
+    dock, other = open_dock(viewer), DenoiseWidget(viewer)
+    viewer.window.add_dock_widget(other, name="again")
+    view, shown = dock.settings, dock.settings.advanced.content()
+    view.advanced.expand(animate=False)
+    for part in (view.ranges, view.ranges_note):
+        assert not part.isVisibleTo(shown)
+    choose(view.region, "ranges")
+    assert view.ranges.isVisibleTo(shown)
+    assert view.ranges.placeholderText() == "T=0:9,Y=0:64,X=0:48"
+    assert view.ranges_note.text().startswith("Type the ranges")
+    qtbot.keyClicks(view.ranges, "T=2:5,y=:3")
+    qtbot.keyClick(view.ranges, Qt.Key.Key_Left)
+    qtbot.keyClicks(view.ranges, "2")
+    # Where it was typed, and in the other dock as well.
+    assert view.ranges.text() == other.settings.ranges.text() == "T=2:5,y=:23"
+    assert not view.ranges_note.isVisibleTo(shown)
+    engine.go.set()
+    click(dock, "train")
+    assert not view.ranges.isEnabled()
+    wait_for(dock, State.DONE)
+    assert engine.arguments["region"] == {"T": slice(2, 5), "Y": slice(None, 23)}
+    # It is the other layer that it is asked of now.
+    layer.axis_labels = ("z", "c", "y", "x")
+    assert view.ranges.placeholderText() == "Z=0:9,Y=0:64,X=0:48"
+    assert "the axis 'T'" in view.ranges_note.text()
+    choose(view.region, "all")
+    for part in (view.ranges, view.ranges_note):
+        assert not part.isVisibleTo(shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "Type the ranges"),
+        ("Q=0:10", "the axis 'Q', and the image has ZCYX"),
+        ("C=0:1", "all of the channels"),
+        ("Y=0:512", "outside of the 48"),
+        ("Z=2:2", "there is nothing"),
+        ("Y=0:1,Y=2:3", "each once"),
+        ("<b>" + 60 * "Y", "The region was '<b>YYY"),
+    ],
+)
+def test_ranges_that_do_not_fit_are_told_and_not_begun_with(
+    viewer, stack, engine, click, wait_for, notifications, qtbot, text, why
+):
+    dock = open_dock(viewer)
+    dock.settings.advanced.expand(animate=False)
+    engine.go.set()
+    click(dock, "train")
+    wait_for(dock, State.DONE)
+    engine.arguments = {}
+    width = dock.minimumSizeHint().width()
+    choose(dock.settings.region, "ranges")
+    qtbot.keyClicks(dock.settings.ranges, text)
+    assert why in dock.settings.ranges_note.text()
+    assert dock.minimumSizeHint().width() == width
+    click(dock, "train")
+    assert why in notifications[-1].message
+    # What was learned before is still there to be saved.
+    assert not engine.arguments
+    assert dock.session.state is State.DONE
+    assert dock.session.outcome is not None
+
+
+def test_no_file_is_asked_for_where_ranges_do_not_fit(dock, click, notifications, monkeypatch):
+    choose(dock.settings.region, "ranges")
+    monkeypatch.setenv("NOISE2SELF_MEMORY", "1e-5")
+    click(dock, "train")
+    assert "Type the ranges" in notifications[-1].message
+    assert dock.findChild(QFileDialog) is None
 
 
 def test_a_volume_is_previewed_where_it_is_looked_at(viewer, engine, click, wait_for):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 
 import napari.settings
 import numpy as np
@@ -194,6 +196,25 @@ def test_the_wheel_scrolls_past_controls_without_focus(dock):
     )
     QApplication.sendEvent(network, event)
     assert network.currentText() == "UNet"
+
+
+def test_a_closed_dock_holds_no_layer(viewer, qtbot):
+    viewer.add_image(noisy(), name="cells")
+    viewer.add_image(noisy(seed=1), name="second")
+    dock = open_dock(viewer)
+    dock.settings.layer.setCurrentIndex(dock.settings.layer.findText("cells"))
+    target = dock.settings.target
+    target.setCurrentIndex(target.findText("noisy: second"))
+    layer = weakref.ref(viewer.layers["second"])
+    viewer.window.remove_dock_widget(dock)
+    viewer.layers.remove("second")
+
+    def freed():
+        gc.collect()
+        return layer() is None
+
+    qtbot.waitUntil(freed, timeout=TIMEOUT)
+    assert target.count() == 1
 
 
 # -- looks ------------------------------------------------------------------------------

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import json
 import pickle
 import shutil
+import threading
+import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +24,10 @@ from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.suits import remember
 from napari_noise2self.stacks.targets import partial_of
 from napari_noise2self.stacks.writing import write
-from napari_noise2self.widgets import activity
+from napari_noise2self.widgets import activity, export_choices
+from napari_noise2self.widgets.export_judge import LateAnswer, unread
 from napari_noise2self.widgets.export_model import Stage
+from napari_noise2self.widgets.export_worker import judge
 from napari_noise2self.widgets.layers import Source, axes_of, stack_of
 from napari_noise2self.widgets.session import State
 
@@ -283,7 +290,7 @@ def _locked(target):
 
 
 def test_a_dropped_folder_is_denoised_file_by_file(
-    dock, viewer, model, click, done, judged, tmp_path, notifications
+    dock, viewer, model, click, done, judged, tmp_path, notifications, qtbot
 ):
     folder, out = tmp_path / "raw", tmp_path / "out"
     folder.mkdir(), out.mkdir()
@@ -300,7 +307,8 @@ def test_a_dropped_folder_is_denoised_file_by_file(
     click(dock, "export")
     answer(dock, out)
     done(dock)
-    assert dock.form.names.text().startswith("3 images in raw; 1 other")
+    found = "3 images in raw; 1 other"
+    qtbot.waitUntil(lambda: dock.form.names.text().startswith(found), timeout=TIMEOUT)
     assert sorted(entry.name for entry in out.iterdir()) == [
         "a_denoised.ome.tif",
         "b_denoised.ome.tif",
@@ -469,3 +477,140 @@ def test_a_model_that_learned_from_a_target_is_fine_tuned_without(
     done(dock)
     assert dock.exporter.model.name.endswith("fine-tuned")
     assert dock.exporter.model.denoiser.summary["objective"] == "n2s"
+
+
+def folder_of(tmp_path, layer):
+    """A folder with two images."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    stack = stack_of(layer)
+    for name in ("a", "b"):
+        write(folder / f"{name}.tif", stack.data, stack)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("asked", "number", "said"),
+    [
+        ("iterdir", errno.EACCES, "Permission denied"),
+        ("is_dir", errno.ESTALE, "Stale file handle"),
+    ],
+    ids=["unreadable", "share that is gone"],
+)
+def test_a_folder_that_cannot_be_read_is_told(
+    loaded, viewer, judged, tmp_path, monkeypatch, asked, number, said
+):
+    folder, before = folder_of(tmp_path, viewer.layers["cells"]), getattr(Path, asked)
+
+    def fails(path):
+        if path == folder:
+            raise OSError(number, said, str(path))
+        return before(path)
+
+    monkeypatch.setattr(Path, asked, fails)
+    loaded.exporter.take_files([folder])
+    assert judged(loaded) == f"⚠ {folder} could not be read: {said}."
+    assert loaded.form.names.text() == "raw"
+    assert loaded.exporter.known_work() is None
+
+
+def test_what_cannot_even_be_asked_is_told(qtbot):
+    def fails():
+        raise OSError(errno.EIO, "Input/output error", "cells.tif")
+
+    answer = LateAnswer(judge, fails, unread)
+    answer.ask_again()
+    qtbot.waitUntil(lambda: answer.value is not None, timeout=TIMEOUT)
+    assert answer.value == ["cells.tif could not be read: Input/output error."]
+
+
+def test_no_choice_makes_the_window_wait_for_many_files(
+    loaded, viewer, judged, tmp_path, monkeypatch, qtbot
+):
+    threads = set()
+
+    def watched(function):
+        def watch(*arguments):
+            threads.add(threading.current_thread())
+            return function(*arguments)
+
+        return watch
+
+    for name in ("find_images", "unfinished"):
+        monkeypatch.setattr(export_choices, name, watched(getattr(export_choices, name)))
+    dock, out = loaded, tmp_path / "out"
+    out.mkdir()
+    dock.exporter.take_files([folder_of(tmp_path, viewer.layers["cells"])])
+    dock.exporter.name_target(out)
+    for name in ("format", "dtype", "output"):
+        dock.form.controls[name].setCurrentIndex(1)
+    judged(dock)
+    qtbot.waitUntil(lambda: dock.exporter.known_work() is not None, timeout=TIMEOUT)
+    assert dock.form.names.text() == "2 images in raw"
+    assert [target.name for target in dock.exporter.known_work().targets] == [
+        "a_denoised.tif",
+        "b_denoised.tif",
+    ]
+    assert threads
+    assert threading.main_thread() not in threads
+    # What they become does not depend on these.
+    threads.clear()
+    work = dock.exporter.known_work()
+    for name in ("dtype", "output"):
+        dock.form.controls[name].setCurrentIndex(0)
+    assert dock.exporter.known_work() is work
+    assert not threads
+
+
+def test_many_files_are_gone_on_with_as_long_as_some_are_unfinished(
+    loaded, viewer, click, done, qtbot, tmp_path, slow_disk
+):
+    dock, out = loaded, tmp_path / "out"
+    out.mkdir()
+    dock.exporter.take_files([folder_of(tmp_path, viewer.layers["cells"])])
+    dock.exporter.name_target(out)
+    qtbot.waitUntil(lambda: dock.exporter.known_work() is not None, timeout=TIMEOUT)
+    assert not dock.resume.isVisibleTo(dock)
+    click(dock, "export")
+    qtbot.waitUntil(slow_disk.wrote.is_set, timeout=TIMEOUT)
+    click(dock, "stop")
+    slow_disk.go.set()
+    done(dock)
+    qtbot.waitUntil(lambda: dock.resume.isVisibleTo(dock), timeout=TIMEOUT)
+    click(dock, "resume")
+    done(dock)
+    # It is not offered for a moment either, until somebody has looked.
+    assert not dock.resume.isVisibleTo(dock)
+    qtbot.waitUntil(lambda: dock.exporter.known_work() is not None, timeout=TIMEOUT)
+    assert not dock.resume.isVisibleTo(dock)
+    assert sorted(entry.name for entry in out.iterdir()) == [
+        "a_denoised.ome.tif",
+        "b_denoised.ome.tif",
+    ]
+
+
+def test_a_closed_dock_holds_neither_models_nor_layers(
+    viewer, click, done, wait_for, qtbot, tmp_path
+):
+    viewer.add_image(noisy(), name="below")
+    viewer.add_image(noisy(), name="cells")
+    dock, denoise = open_export(viewer), open_dock(viewer)
+    denoise.settings.controls["epochs"].setValue(1)
+    click(denoise, "train")
+    wait_for(denoise, State.DONE)
+    click(dock, "apply")
+    done(dock)
+    exporter = dock.exporter
+    exporter.name_target(tmp_path / "out.ome.tif")
+    assert exporter.known_work() is not None
+    model, layer = weakref.ref(exporter.model), weakref.ref(viewer.layers["cells"])
+    # The dock and what it knew may be kept by whoever opened it.
+    viewer.window.remove_dock_widget(dock)
+    viewer.layers.remove("cells")
+
+    def freed():
+        gc.collect()
+        return model() is None and layer() is None
+
+    qtbot.waitUntil(freed, timeout=TIMEOUT)
+    assert exporter is not None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import pytest
+from qtpy.QtGui import QImage
 
 from napari_noise2self.widgets.plot import LossPlot
 from napari_noise2self.widgets.session import Curve
@@ -38,3 +40,27 @@ def test_a_plot_without_points_has_no_rows(plot, tmp_path):
 def test_a_folder_that_is_not_there_is_an_error(plot, tmp_path, suffix):
     with pytest.raises(OSError, match="nowhere"):
         plot.save(tmp_path / "nowhere" / f"plot{suffix}")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk is full here")
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".csv"])
+def test_a_full_disk_is_an_error(plot, tmp_path, notifications, suffix):
+    path = tmp_path / f"plot{suffix}"
+    path.symlink_to("/dev/full")
+    plot._save_and_tell(path)
+    assert (
+        notifications[-1].message == f"{path.name} could not be written: No space left on device."
+    )
+
+
+def test_a_picture_that_cannot_be_made_is_an_error(plot, tmp_path, monkeypatch):
+    monkeypatch.setattr(QImage, "save", lambda *_: False)
+    with pytest.raises(OSError, match="picture"):
+        plot.save(tmp_path / "plot.png")
+    assert not (tmp_path / "plot.png").exists()
+
+
+def test_a_saved_picture_can_be_read(plot, tmp_path):
+    plot.show_curves(Curve([0.5, 1.0], [900.0, 30.0]), Curve([1.0], [25.0]))
+    plot.save(tmp_path / "plot.png")
+    assert QImage(str(tmp_path / "plot.png")).width() == 1600

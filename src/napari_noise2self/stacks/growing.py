@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.stacks.file_image import DtypeChoice, FileImage, cast, reordered
 from napari_noise2self.stacks.lazy import LazyArray, Region, as_slices
 from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.targets import format_of, partial_of
+from napari_noise2self.stacks.unfinished import read_state
 
 logger = logging.getLogger(__name__)
 
@@ -115,8 +117,13 @@ class Growing(LazyArray):
 
     @property
     def begun(self) -> bool:
-        """Whether anything of it is on the disk."""
-        return self._finished or partial_of(self.target).is_dir()
+        """Whether any of its pixels are on the disk."""
+        if self._finished:
+            return True
+        try:
+            return bool(read_state(partial_of(self.target)).get("done"))
+        except InputError:
+            return False
 
     def _read(self, region: Region) -> NDArray[Any]:
         if self._finished:

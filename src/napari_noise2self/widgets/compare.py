@@ -18,6 +18,7 @@ from napari_noise2self.widgets.layers import images_in
 from napari_noise2self.widgets.progress_view import WorkView, describe
 from napari_noise2self.widgets.session import State
 from napari_noise2self.widgets.theme import Colours
+from napari_noise2self.widgets.words import escaped
 
 if TYPE_CHECKING:
     import napari
@@ -147,7 +148,7 @@ class CompareWidget(Dock):
         self.compare.setToolTip(f"<qt>{tip}</qt>")
         self.compare.setEnabled(text != "Stopping…")
         said = comparer.message or ("" if busy else self.session.message)
-        self.message.setText(said.replace("&", "&amp;").replace("<", "&lt;"))
+        self.message.setText(escaped(said))
         self.message.setVisible(bool(said))
         self.results.show_comparer(comparer)
         self._show_progress()

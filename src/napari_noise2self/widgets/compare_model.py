@@ -96,7 +96,6 @@ class Comparer:
         self._request: Request | None = None
         self._control = Control()
         self._task: Task | None = None
-        self._ending: set[Task] = set()
         self._whole: Application | None = None
         viewer.layers.events.removed.connect(self._follow_layers)
         grid_of(viewer).events.enabled.connect(self._follow_grid)
@@ -331,7 +330,6 @@ class Comparer:
         self._control.stop()
         if self._task is not None:
             self._task.drop()
-            self._ending.add(self._task)
             self._task = None
         if self._whole is not None:
             self._whole.abandon()
@@ -339,7 +337,6 @@ class Comparer:
         self.stage = Stage.IDLE
 
     def _end(self, task: Task) -> None:
-        self._ending.discard(task)
         if task is self._task:
             self._task = None
             if self._whole is None:

@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QGridLayout,
     QMenu,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -30,7 +29,8 @@ from napari_noise2self.widgets.compare_words import (
     row_sentence,
     winner_sentence,
 )
-from napari_noise2self.widgets.controls import Choice, new_form, selectable
+from napari_noise2self.widgets.controls import Choice, new_button, new_form, selectable
+from napari_noise2self.widgets.words import escaped
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.ranking import Row
@@ -60,24 +60,24 @@ class ResultsView(QWidget):
         self.table = RankingTable()
         self.table.chosen.connect(self.chosen)
         self.detail = selectable("detail", "The chosen row")
-        self.tile = _button("tile", "Tile", "Source and candidates side by side, and back")
+        self.tile = new_button("tile", "Tile", "Source and candidates side by side, and back")
         self.tile.setCheckable(True)
         self.tile.toggled.connect(self.tile_requested)
-        self.copy = _button("copy", "Copy", "Copy the table")
+        self.copy = new_button("copy", "Copy", "Copy the table")
         self.copy.setMenu(
             self._menu(
                 ("As CSV", partial(self._copy, as_csv)),
                 ("As Markdown", partial(self._copy, as_markdown)),
             )
         )
-        self.export = _button("export", "E&xport", "Save the table, or all that reproduces it")
+        self.export = new_button("export", "E&xport", "Save the table, or all that reproduces it")
         self.export.setMenu(
             self._menu(
                 ("Table and settings (JSON)…", partial(self._ask_where, ".json")),
                 ("Table (CSV)…", partial(self._ask_where, ".csv")),
             )
         )
-        self.whole = _button("whole", "", "")
+        self.whole = new_button("whole", "", "")
         self.whole.clicked.connect(self.whole_requested)
         buttons = QGridLayout()
         for column, button in enumerate((self.tile, self.copy, self.export)):
@@ -97,13 +97,13 @@ class ResultsView(QWidget):
         self.table.show_ranking(ranking, comparer.chosen)
         if ranking is None or region is None:
             return
-        lines = [f"<b>{_escaped(region.source.name)}</b>, {region.words}."]
+        lines = [f"<b>{escaped(region.source.name)}</b>, {region.words}."]
         if found is not None:
-            lines[0] += f" {_escaped(basis_sentence(found))}"
-            lines += [f"<b>{_escaped(winner_sentence(ranking))}</b>"]
+            lines[0] += f" {escaped(basis_sentence(found))}"
+            lines += [f"<b>{escaped(winner_sentence(ranking))}</b>"]
         self.summary.setText("<br>".join(line for line in lines if line != "<b></b>"))
         row = comparer.chosen
-        self.detail.setText(_escaped(row_sentence(ranking, row)) if row is not None else "")
+        self.detail.setText(escaped(row_sentence(ranking, row)) if row is not None else "")
         self.detail.setVisible(row is not None)
         gallery = comparer.gallery
         tiled = gallery is not None and gallery.tiled
@@ -245,15 +245,3 @@ class CurvesView(QWidget):
             if self._colours is not None:
                 self.figure.show_colours(self._colours)
         self.figure.show_curve(self._comparer.curves.of(self.choice.currentData()))
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")
-
-
-def _button(name: str, text: str, tip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setObjectName(name)
-    button.setAccessibleName(text.replace("&", ""))
-    button.setToolTip(f"<qt>{tip}</qt>")
-    return button

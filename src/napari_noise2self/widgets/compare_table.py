@@ -8,6 +8,7 @@ from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal  # type: ignore[attr-d
 from qtpy.QtWidgets import QAbstractItemView, QApplication, QTableWidget, QTableWidgetItem
 
 from napari_noise2self.widgets.compare_words import COLUMNS, cells, columns_of, tie_sentence
+from napari_noise2self.widgets.words import escaped
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.ranking import Ranking, Row
@@ -118,8 +119,7 @@ class RankingTable(QTableWidget):
             tip = tie_sentence(ranking, number) if title == "Rank" else ""
             tip = row.failure or tip or (text if title == "Parameters" else "")
             if tip:
-                safe = tip.replace("&", "&amp;").replace("<", "&lt;")
-                item.setToolTip(f"<qt>{safe}</qt>")
+                item.setToolTip(f"<qt>{escaped(tip)}</qt>")
             if title not in ("Denoiser", "Parameters"):
                 item.setTextAlignment(
                     int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)

@@ -9,14 +9,13 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from napari_noise2self.widgets.words import NBSP
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari_noise2self.engine.comparison import Comparison
     from napari_noise2self.engine.ranking import Ranking, Row
-
-# Keeps a number and its unit on one line.
-_NBSP = "\N{NO-BREAK SPACE}"
 
 # What each column of the table says, and in which unit, for the tip over its title.
 COLUMNS = {
@@ -87,13 +86,13 @@ def cells(ranking: Ranking, number: int) -> dict[str, tuple[str, Any]]:
     if gain is not None:
         gained: tuple[str, Any] = f"{gain:.1f}", -gain
     elif least is not None and least > 0:
-        gained = f"≥{_NBSP}{least:.1f}", -least
+        gained = f"≥{NBSP}{least:.1f}", -least
     else:
         gained = "–", math.inf
     failed = row.failure is not None
-    score = f"{row.score.loss:.4g}{_NBSP}±{_NBSP}{row.score.error:.2g}"
+    score = f"{row.score.loss:.4g}{NBSP}±{NBSP}{row.score.error:.2g}"
     return {
-        "Rank": ("–" if rank is None else f"{rank}{_NBSP}=" if tied else str(rank), number),
+        "Rank": ("–" if rank is None else f"{rank}{NBSP}=" if tied else str(rank), number),
         "Denoiser": (row.name, row.name.lower()),
         "Score": ("failed", math.inf) if failed else (score, row.score.loss),
         "Gain (dB)": gained,
@@ -156,9 +155,9 @@ def basis_sentence(found: Comparison) -> str:
     kind = {"grid": "mask grid", "random": "random partition", "checkerboard": "checkerboard"}
     words = kind.get(partition["kind"], partition["kind"])
     if "width" in partition:
-        words += f"{_NBSP}{_sizes(partition['width'])}"
+        words += f"{NBSP}{_sizes(partition['width'])}"
     if _sizes(partition.get("extent", 1)) != "1":
-        words += f", hidden block{_NBSP}{_sizes(partition['extent'])}"
+        words += f", hidden block{NBSP}{_sizes(partition['extent'])}"
     return f"All on the same {found.positions:,} held-out pixels, {words}."
 
 
@@ -192,7 +191,7 @@ def as_markdown(ranking: Ranking) -> str:
     rows = [titles, ["---"] * len(titles)]
     for number in range(len(ranking.rows)):
         found = cells(ranking, number)
-        rows.append([found[title][0].replace(_NBSP, " ").replace("|", "\\|") for title in titles])
+        rows.append([found[title][0].replace(NBSP, " ").replace("|", "\\|") for title in titles])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

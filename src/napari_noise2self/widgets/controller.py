@@ -32,7 +32,7 @@ from napari_noise2self.widgets.layers import (
     possible_targets,
     room_note,
 )
-from napari_noise2self.widgets.learning_region import region_to_learn
+from napari_noise2self.widgets.learning_region import region_to_learn, typed_region, whole_ranges
 from napari_noise2self.widgets.preferences import preferences
 from napari_noise2self.widgets.result_layer import ResultLayer
 from napari_noise2self.widgets.session import Outcome, Progress, Session, State
@@ -79,6 +79,8 @@ class Controller:
             event.connect(self._follow_position)
         self.session.settings.events.preview.connect(self._follow_position)
         self.session.settings.events.layer.connect(self._follow_layer)
+        for name in ("region", "ranges"):
+            getattr(self.session.settings.events, name).connect(self._check_ranges)
         self._follow_layers()
 
     # -- docks ---------------------------------------------------------------
@@ -118,9 +120,10 @@ class Controller:
             show_error(str(error))
 
     def needs_file(self) -> bool:
-        """Whether the result of the chosen layer does not fit into memory."""
+        """Whether a file is to be named first: the result of the layer does not fit into memory."""
         self._check_room()
-        return bool(self.session.room)
+        # Nobody is asked for a file for what is refused anyway.
+        return bool(self.session.room) and not self.session.ranges_error
 
     def train(self, file: Path | None = None, *, overwrite: bool = False) -> None:
         """Start a run with the present settings.
@@ -135,6 +138,10 @@ class Controller:
         session, viewer = self.session, self._viewer()
         if session.state.running or viewer is None:
             return
+        if session.ranges_error:
+            # Before the last run is forgotten, with a model that may not be saved.
+            show_error(session.ranges_error)
+            return
         session.begin()
         settings = session.settings
         try:
@@ -148,7 +155,7 @@ class Controller:
             else:
                 source.check_memory()
             target = None if settings.target is None else Source.of(settings.target.layer)
-            region = region_to_learn(settings.region, viewer, source, layout)
+            region = region_to_learn(settings.region, viewer, source, layout, settings.ranges)
         except Exception as error:  # whatever it is, the button must not stay dead
             self._on_failed(error)
             return
@@ -336,6 +343,7 @@ class Controller:
         axes = None if layer is None else known_axes(layer)
         session.axes_note = "" if axes is None else axes_note(axes)
         self._check_room()
+        self._check_ranges()
         session.axes = "" if axes is None else axes.letters
 
     def _check_room(self) -> None:
@@ -343,6 +351,19 @@ class Controller:
             self.session.room = room_note(Source.of(self._followed))
         except Noise2SelfError:  # it is said when it is tried
             self.session.room = ""
+
+    def _check_ranges(self, _: Any = None) -> None:
+        session, settings = self.session, self.session.settings
+        whole = wrong = ""
+        try:
+            source = Source.of(self._followed)
+            whole = whole_ranges(source)
+            if settings.region == "ranges":
+                typed_region(settings.ranges, source)
+        except Noise2SelfError as error:
+            # What is wrong with the layer itself is said when it is tried.
+            wrong = str(error) if whole else ""
+        session.whole_ranges, session.ranges_error = whole, wrong
 
     def _follow_position(self, event: Any = None) -> None:
         """Make previews of what is in view."""

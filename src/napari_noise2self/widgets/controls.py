@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QFrame,
     QLabel,
     QLineEdit,
+    QPushButton,
     QScrollArea,
     QSizePolicy,
     QSpinBox,
@@ -278,8 +279,8 @@ class SettingsForm(QWidget):
 
     edited = Signal(str, object)
 
-    def __init__(self, tips: dict[str, str], parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, tips: dict[str, str]) -> None:
+        super().__init__()
         self.controls: dict[str, QWidget] = {}
         self.layer = Choice()
         self._tips = tips
@@ -373,6 +374,21 @@ class SettingsForm(QWidget):
         control.installEventFilter(self)
         self.controls[name] = control
         self._setters[name] = setter
+
+
+def new_button(name: str, text: str, tip: str) -> QPushButton:
+    """A button with a name and a tip.
+
+    Parameters
+    ----------
+    name, text, tip : str
+        How it is found, what is on it, and what it does, in plain words.
+    """
+    made = QPushButton(text)
+    made.setObjectName(name)
+    made.setAccessibleName(text.replace("&", ""))
+    made.setToolTip(f"<qt>{tip}</qt>")
+    return made
 
 
 def selectable(name: str, title: str) -> QLabel:

@@ -81,6 +81,8 @@ class DenoiseWidget(Dock):
         self.link(session.events.axes, self._show_axes)
         self.link(session.events.room, self._show_room)
         self.link(session.events.axes_note, self._show_axes)
+        self.link(session.events.whole_ranges, self._show_ranges)
+        self.link(session.events.ranges_error, self._show_ranges)
         self.link(session.events.message, self._show_state)
         self.link(session.events.outcome, self._show_state)
         self.link(session.events.progress, self._show_progress)
@@ -90,6 +92,7 @@ class DenoiseWidget(Dock):
         for name in self._settings():
             self._show_setting(name)
         self._show_axes()
+        self._show_ranges()
         self._show_room()
         self.settings.show_devices(session.devices)
         self._show_theme()
@@ -99,6 +102,7 @@ class DenoiseWidget(Dock):
 
     def emptied(self) -> None:
         """Hold no layer any longer."""
+        self.settings.show_value("target", None)
         self.settings.show_layers([], None)
 
     # -- what the user does --------------------------------------------------
@@ -162,6 +166,14 @@ class DenoiseWidget(Dock):
     def _show_axes(self, _: Any = None) -> None:
         self.settings.axes.show_axes(self.session.axes, self.session.axes_note)
         self.settings.show_possible(self.session.axes)
+
+    def _show_ranges(self, _: Any = None) -> None:
+        session = self.session
+        error = session.ranges_error
+        # As long as nothing was typed, it says what to type.
+        if error and session.settings.ranges.strip():
+            error = f"⚠ {error}"
+        self.settings.show_ranges(session.whole_ranges, error)
 
     def _show_room(self, _: Any = None) -> None:
         self.room.setText(self.session.room)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -114,10 +115,13 @@ class Work:
         """The files to be."""
         return [job.target for job in self.jobs]
 
-    @property
+    @cached_property
     def can_go_on(self) -> bool:
-        """Whether there is an unfinished result of the same image, or of one of many."""
-        begun = [job for job in self.jobs if unfinished(job.target)]
+        """Whether there was an unfinished result of the same image, or of one of many.
+
+        The disk is looked at once, when it is first asked.
+        """
+        begun = [job for job in self.jobs if _is_begun(job.target)]
         if len(self.jobs) > 1:
             return bool(begun)
         # The pixels of a file are looked at later.
@@ -127,11 +131,26 @@ class Work:
         )
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder that can be looked at."""
+    try:
+        return path.is_dir()
+    except OSError:  # Python < 3.14 says so of a share that is gone
+        return False
+
+
+def _is_begun(target: Path) -> bool:
+    try:
+        return unfinished(target)
+    except OSError:  # what cannot be read cannot be gone on with
+        return False
+
+
 def _is_of(target: Path, stack: Stack) -> bool:
     """Whether an unfinished result can be one of a stack; the pixels are looked at later."""
     try:
         state = read_state(partial_of(target))
-    except InputError:
+    except (InputError, OSError):
         return False
     begun = state.get("request") or {}
     return all(begun.get(key) == value for key, value in image_request(stack).items())

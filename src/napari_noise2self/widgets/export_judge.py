@@ -1,17 +1,17 @@
-"""Whether a model suits the images it is to be applied to: asked in a thread, after each choice."""
+"""What threads find out of the choices: what many files become, and whether a model suits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_noise2self.engine.errors import Noise2SelfError
-from napari_noise2self.widgets.export_worker import judge
+from napari_noise2self.widgets.export_choices import Choices, Work, work_on_files
 from napari_noise2self.widgets.layers import Source
 from napari_noise2self.widgets.task import Task
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_noise2self.stacks.stack import Stack
-    from napari_noise2self.widgets.export_words import Model
 
 # The time after which a new choice is looked at, in milliseconds.
 _DEBOUNCE = 200
@@ -29,33 +28,37 @@ _DEBOUNCE = 200
 MOST_JUDGED = 4
 
 
-class Judge:
-    """Finds out what speaks against a model, some time after the last choice.
+class LateAnswer:
+    """What a thread finds out, some time after the last choice.
 
     Parameters
     ----------
-    chosen : callable
-        Gives the model and what reads the images, or None if there is
-        nothing to be asked now.
+    work : callable
+        A generator function, as for `Task`, that yields the answer.
+    asked : callable
+        Gives its arguments, or None if there is nothing to be asked now.
+    instead : callable
+        Gives the answer in place of an error.
 
     Attributes
     ----------
     changed : Signal()
-        The doubts are there.
-    doubts : list of str or None
+        The answer is there.
+    value : object
         None as long as nobody has looked.
     """
 
     changed = Signal()
 
     def __init__(
-        self, chosen: Callable[[], tuple[Model, list[Callable[[], Stack]]] | None]
+        self,
+        work: Callable[..., Generator[Any, None, None]],
+        asked: Callable[[], tuple[Any, ...] | None],
+        instead: Callable[[Exception], Any],
     ) -> None:
-        self.doubts: list[str] | None = None
-        self._chosen = chosen
+        self.value: Any = None
+        self._work, self._asked, self._instead = work, asked, instead
         self._task: Task | None = None
-        # Dropped, but their threads still run.
-        self._ending: set[Task] = set()
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(_DEBOUNCE)
@@ -68,7 +71,7 @@ class Judge:
 
     def ask(self) -> None:
         """Look before long, unless that was done or is under way."""
-        if self.doubts is None and not self.asking:
+        if self.value is None and not self.asking:
             self._timer.start()
 
     def ask_again(self) -> None:
@@ -78,36 +81,53 @@ class Judge:
 
     def close(self) -> None:
         """Forget what was found out, and look no further."""
-        self.doubts = None
+        self.value = None
         self._timer.stop()
         if self._task is not None:
             self._task.drop()
-            self._ending.add(self._task)
             self._task = None
 
     def _ask(self) -> None:
         try:
-            chosen = self._chosen()
-        except Noise2SelfError:
-            return  # it is said when it is tried
-        if chosen is None:
+            arguments = self._asked()
+        except (Noise2SelfError, OSError) as error:
+            self._fail(error)
+            return
+        if arguments is None:
             return
         self._task = Task(
-            judge,
-            *chosen,
+            self._work,
+            *arguments,
             on_result=self._take,
-            on_error=lambda error: self._take([str(error)]),
+            on_error=self._fail,
             on_end=self._end,
         )
 
-    def _take(self, doubts: list[str]) -> None:
-        self.doubts = doubts
+    def _take(self, value: Any) -> None:
+        self.value = value
         self.changed.emit()
 
+    def _fail(self, error: Exception) -> None:
+        self._take(self._instead(error))
+
     def _end(self, task: Task) -> None:
-        self._ending.discard(task)
         if task is self._task:
             self._task = None
+
+
+def survey(choices: Choices, dropped: Callable[[], bool]) -> Generator[Work, None, None]:
+    """Find out what files become: there may be thousands of them, on a slow share."""
+    work = work_on_files(choices)
+    # It is remembered: nobody looks at the disk for it again.
+    _ = work.can_go_on
+    yield work
+
+
+def unread(error: Exception) -> list[str]:
+    """Why nobody knows whether a model suits, as a doubt."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return [f"{error.filename} could not be read: {error.strerror}."]
+    return [str(error)]
 
 
 def stacks_of(
@@ -118,16 +138,19 @@ def stacks_of(
     Raises
     ------
     InputError
-        If nothing can be read there.
+        If a layer cannot be described.
     """
     if paths:
-        from napari_noise2self.stacks.many import find_images
-        from napari_noise2self.stacks.reading import read
-
-        first = find_images(paths).inputs[0]
-        return [partial(read, first.path, axes or None)]
+        return [partial(_first_of, tuple(paths), axes)]
     stacks = [Source.of(layer).stack() for layer in layers[:MOST_JUDGED]]
     return [partial(_itself, stack) for stack in stacks]
+
+
+def _first_of(paths: tuple[Path, ...], axes: str) -> Stack:
+    from napari_noise2self.stacks.many import find_images
+    from napari_noise2self.stacks.reading import read
+
+    return read(find_images(paths).inputs[0].path, axes or None)
 
 
 def _itself(stack: Stack) -> Stack:

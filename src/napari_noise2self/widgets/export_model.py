@@ -6,6 +6,7 @@ import contextlib
 import math
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,10 +26,11 @@ from napari_noise2self.widgets.export_choices import (
     FORMATS,
     Choices,
     Work,
+    is_folder,
     work_on_files,
     work_on_layers,
 )
-from napari_noise2self.widgets.export_judge import Judge, stacks_of
+from napari_noise2self.widgets.export_judge import LateAnswer, stacks_of, survey, unread
 from napari_noise2self.widgets.export_layers import open_file
 from napari_noise2self.widgets.export_live import LiveResults
 from napari_noise2self.widgets.export_words import Model, outcome_in_words
@@ -36,6 +38,7 @@ from napari_noise2self.widgets.export_worker import (
     Exported,
     Request,
     export,
+    judge,
     load,
     tune,
 )
@@ -117,15 +120,17 @@ class Exporter:
         self.written: list[Path] = []
         self._control = Control()
         self._task: Task | None = None
-        self._ending: set[Task] = set()
         self._application: Application | None = None
         self._waiting: list[Source] = []
         # What they are denoised with, whatever is chosen or trained meanwhile.
         self._applied_model: Model | None = None
         self._just_trained: Model | None = None
         self._live = LiveResults()
-        self._judge = Judge(self._to_judge)
-        self._judge.changed.connect(self.changed.emit)
+        self._judge = LateAnswer(judge, self._to_judge, unread)
+        # What cannot be found is said when it is tried.
+        self._survey = LateAnswer(survey, self._to_survey, lambda error: None)
+        for answer in (self._judge, self._survey):
+            answer.changed.connect(self.changed.emit)
         self._outcomes: list[Outcome] = []
         self._work: Work | None = None
         self._activity = Activity(self._doing, self.changed, self.progressed)
@@ -149,7 +154,9 @@ class Exporter:
             unlink(links)
         self._drop()
         self._activity.close()
-        self.models, self.layers, self.model = [], [], None
+        self.models, self.layers = [], []
+        self.model = self._just_trained = self._applied_model = None
+        self._work = None
         self.choices = Choices()
         self.controller.detach(id(self))
 
@@ -174,7 +181,7 @@ class Exporter:
         if paths and self.choices.folder is None:
             # Beside them, in a folder of its own, so that nobody mixes them up.
             first = paths[0]
-            self.choices.folder = first.parent if first.is_file() else None
+            self.choices.folder = None if is_folder(first) else first.parent
         self._look_again()
 
     def name_target(self, path: Path) -> None:
@@ -186,13 +193,14 @@ class Exporter:
             self.choices.folder = path
         else:
             self.choices.name_file(path)
-        self._work = None
+        self._plan_again()
         self.changed.emit()
 
     def set(self, name: str, value: Any) -> None:
         """Take a choice, by its name in `Choices`."""
         setattr(self.choices, name, value)
-        self._work = None
+        if name in ("format", "in_view"):
+            self._plan_again()
         if name == "axes":
             self._look_again()
         self.changed.emit()
@@ -314,7 +322,8 @@ class Exporter:
     @property
     def doubts(self) -> list[str] | None:
         """What speaks against the model for the images; None as long as nobody has looked."""
-        return self._judge.doubts
+        doubts: list[str] | None = self._judge.value
+        return doubts
 
     @property
     def idle(self) -> bool:
@@ -325,7 +334,7 @@ class Exporter:
     def takes_folder(self) -> bool:
         """Whether there are many results, or may be."""
         if self.choices.images:
-            return len(self.choices.images) > 1 or self.choices.images[0].is_dir()
+            return len(self.choices.images) > 1 or is_folder(self.choices.images[0])
         return len(self.layers) > 1
 
     def sources(self) -> list[Source]:
@@ -363,7 +372,13 @@ class Exporter:
         return work_on_layers(self.sources(), self.choices)
 
     def known_work(self) -> Work | None:
-        """The same as it was when the choice was made; None if there is nothing to do."""
+        """The same as it was when the choice was made; None if there is nothing to do.
+
+        Many files are looked for in a thread: until they are found, None as well.
+        """
+        if self._many_files:
+            found: Work | None = self._survey.value
+            return found
         if self._work is None:
             with contextlib.suppress(Noise2SelfError, OSError):
                 self._work = self.work()
@@ -486,9 +501,9 @@ class Exporter:
         """End what is under way, and hear no more of it."""
         self._control.stop()
         self._judge.close()
+        self._survey.close()
         if self._task is not None:
             self._task.drop()
-            self._ending.add(self._task)
             self._task = None
         if self._application is not None:
             self._application.abandon()
@@ -498,7 +513,6 @@ class Exporter:
         self.stage = Stage.IDLE
 
     def _end(self, task: Task) -> None:
-        self._ending.discard(task)
         if task is not self._task:
             return
         self._task = None
@@ -510,13 +524,26 @@ class Exporter:
             self.stage = Stage.IDLE
         self._look_again()
 
-    # -- whether the model suits ----------------------------------------------
+    # -- what is found out of the choice ---------------------------------------
 
     def _look_again(self) -> None:
         """The choice has changed: what was found out is out of date."""
-        self._work = None
+        self._plan_again()
         self._judge.ask_again()
         self.changed.emit()
+
+    def _plan_again(self) -> None:
+        """The files to be, or what is there of them, may be others."""
+        self._work = None
+        self._survey.ask_again()
+
+    @property
+    def _many_files(self) -> bool:
+        return bool(self.choices.images) and self.takes_folder
+
+    def _to_survey(self) -> tuple[Choices] | None:
+        """What is to be found; of layers and of one file that is known at once."""
+        return (replace(self.choices),) if self._many_files else None
 
     def _to_judge(self) -> tuple[Model, list[Callable[[], Stack]]] | None:
         """What is to be asked; nothing while something else is under way."""
@@ -535,6 +562,7 @@ class Exporter:
         if not outcome.complete and left.suffix == ".partial" and not self.choices.images:
             # It can be gone on with.
             self.choices.name_file(left.with_suffix(""))
+            self._plan_again()
         model = Model(f"just trained ({outcome.name})", outcome.denoiser)
         # The one before it, unless that was saved; what was made of it by fine-tuning stays.
         before = [known for known in self.models if known is self._just_trained and not known.path]
@@ -547,6 +575,8 @@ class Exporter:
 
     def _follow_state(self, _: Any = None) -> None:
         if self.idle:
+            # What has ended may have left something on the disk.
+            self._plan_again()
             self._judge.ask()
         self.changed.emit()
 

@@ -27,7 +27,7 @@ from napari_noise2self.widgets.controls import (
     new_form,
     selectable,
 )
-from napari_noise2self.widgets.export_choices import FORMATS
+from napari_noise2self.widgets.export_choices import FORMATS, is_folder
 from napari_noise2self.widgets.export_judge import MOST_JUDGED
 from napari_noise2self.widgets.export_words import in_words
 from napari_noise2self.widgets.layers import axes_note, known_axes
@@ -222,7 +222,7 @@ class ExportForm(SettingsForm):
             self.show_value(name, getattr(choices, name))
         kind = "layers"
         if files:
-            kind = "folder" if files[0].is_dir() else "files"
+            kind = "folder" if is_folder(files[0]) else "files"
         self.show_value("images", kind)
         self.names.setText(_names(exporter))
         self._show_axes(exporter)
@@ -282,7 +282,7 @@ def _names(exporter: Exporter) -> str:
         names = [shortened(layer.name, 30) for layer in exporter.layers]
         return _some(names) if names else "No image layer is selected."
     work = exporter.known_work()
-    if len(files) == 1 and not files[0].is_dir():
+    if len(files) == 1 and not is_folder(files[0]):
         return shortened(files[0].name)
     if work is None:
         return shortened(files[0].name) if len(files) == 1 else f"{len(files)} files"

@@ -180,8 +180,12 @@ class Figure(QWidget):
         painter = QPainter(image)
         renderer.render(painter)
         painter.end()
-        path.touch()  # says why, where nothing can be written
-        image.save(str(path))
+        # Qt itself would not say why a file cannot be written.
+        buffer = QBuffer()
+        buffer.open(QIODevice.OpenModeFlag.WriteOnly)
+        if not image.save(buffer, "PNG"):
+            raise OSError("Qt could not make a picture of it")
+        path.write_bytes(buffer.data().data())
 
     def _drawing(self) -> QByteArray:
         """The plot as SVG, by Qt: pyqtgraph's exporter cannot read what Qt 6 writes."""

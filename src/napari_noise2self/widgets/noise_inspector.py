@@ -62,7 +62,6 @@ class Inspector:
         self._viewer = weakref.ref(viewer)
         self._session = session
         self._task: Task | None = None
-        self._ending: set[Task] = set()
         self._layer: Image | None = None
         self._source: Source | None = None
         self.busy = ""
@@ -112,7 +111,6 @@ class Inspector:
         """Drop what is under way."""
         if self._task is not None:
             self._task.drop()
-            self._ending.add(self._task)
         self._task, self.busy = None, ""
         self.changed.emit()
 
@@ -227,7 +225,6 @@ class Inspector:
         self.changed.emit()
 
     def _end(self, task: Task) -> None:
-        self._ending.discard(task)
         if task is self._task:
             self._task, self.busy = None, ""
             self.changed.emit()

@@ -9,20 +9,25 @@ from qtpy.QtCore import QSignalBlocker, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QLabel,
     QProgressBar,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_noise2self.widgets.controls import Choice, SettingsForm, new_form, selectable
+from napari_noise2self.widgets.controls import (
+    Choice,
+    SettingsForm,
+    new_button,
+    new_form,
+    selectable,
+)
 from napari_noise2self.widgets.noise_inspector import EXAMINING, LOOKING, MEASURING, Inspector
 from napari_noise2self.widgets.noise_words import (
     channel_table,
-    escaped,
     residual_numbers,
     residual_text,
     suggestion_text,
 )
+from napari_noise2self.widgets.words import escaped
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -88,21 +93,21 @@ class NoiseView(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._busy = False
-        self.measure = _button(
+        self.measure = new_button(
             "measure", "&Measure", "Measure the noise on a few million pixels of the layer"
         )
         self.measure.clicked.connect(self._measure_or_cancel)
         self.bar = _busy_bar()
         self.message = selectable("message", "Message")
         self.table = selectable("table", "The noise in figures")
-        self.defects = _button(
+        self.defects = new_button(
             "defects",
             "Show ho&t pixels",
             "Mark the hot and dead pixels of the frame in view, in a layer of points",
         )
         self.defects.clicked.connect(self.defects_requested)
         self.suggestion = selectable("suggestion", "What is suggested")
-        self.take = _button(
+        self.take = new_button(
             "take", "&Use it", "Take the suggested mask grid and hidden block over into Denoise"
         )
         self.take.clicked.connect(self.take_requested)
@@ -199,7 +204,7 @@ class ResidualView(QWidget):
         self.denoised.setAccessibleName("Denoised layer")
         self.denoised.setToolTip(f"<qt>{_TIPS['denoised']}</qt>")
         form.addRow("D&enoised", self.denoised)
-        self.examine = _button(
+        self.examine = new_button(
             "examine",
             "E&xamine the residual",
             "See whether noisy less denoised is noise alone, or image was taken away or noise left",
@@ -208,7 +213,7 @@ class ResidualView(QWidget):
         self.bar = _busy_bar()
         self.text = selectable("residual", "What is left in the residual")
         self.numbers = selectable("residual numbers", "The residual in figures")
-        self.map = _button("map", "Sh&ow where", _MAP_TIP)
+        self.map = new_button("map", "Sh&ow where", _MAP_TIP)
         self.map.clicked.connect(self.map_requested)
         self.bands: BandsFigure | None = None
         self.correlation: CorrelationFigure | None = None
@@ -295,14 +300,6 @@ def _rows(widget: QWidget) -> QVBoxLayout:
     rows = QVBoxLayout(widget)
     rows.setContentsMargins(0, 0, 0, 0)
     return rows
-
-
-def _button(name: str, text: str, tip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setObjectName(name)
-    button.setAccessibleName(text.replace("&", ""))
-    button.setToolTip(f"<qt>{tip}</qt>")
-    return button
 
 
 def _busy_bar() -> QProgressBar:

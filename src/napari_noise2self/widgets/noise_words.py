@@ -5,29 +5,23 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from napari_noise2self.widgets.words import NBSP, escaped
+
 if TYPE_CHECKING:
     from napari_noise2self.engine.noise.report import ChannelNoise, NoiseReport
     from napari_noise2self.engine.residual.examine import ChannelResidual, ResidualReport
 
-# Keeps a number and its unit on one line.
-_NBSP = "\N{NO-BREAK SPACE}"
-
-
-def escaped(text: str) -> str:
-    """Plain text within rich text."""
-    return text.replace("&", "&amp;").replace("<", "&lt;")
-
 
 def number(value: float, unit: str = "") -> str:
     """Three digits and the unit, or "unknown"."""
-    return f"{value:.3g}{_NBSP}{unit}".rstrip(_NBSP) if math.isfinite(value) else "unknown"
+    return f"{value:.3g}{NBSP}{unit}".rstrip(NBSP) if math.isfinite(value) else "unknown"
 
 
 def channel_table(channel: ChannelNoise) -> str:
     """What is known about the noise of a channel, as rows of rich text."""
     gain = number(channel.gain, "grey values per electron")
     if math.isfinite(channel.gain_error):
-        gain = f"{channel.gain:.3g}{_NBSP}±{_NBSP}{channel.gain_error:.1g} grey values per electron"
+        gain = f"{channel.gain:.3g}{NBSP}±{NBSP}{channel.gain_error:.1g} grey values per electron"
     if channel.known:
         deviation = math.sqrt(channel.mean_variance)
         noise = f"{deviation:.3g} (variance known to {channel.variance_error:.0%})"
@@ -50,7 +44,7 @@ def channel_table(channel: ChannelNoise) -> str:
             lags = ", ".join(f"{rho:.2f}" for rho in axis.rho[:3])
             said = f"<b>correlated</b>: {lags} at 1, 2, 3 pixels; extent {axis.extent}"
         else:
-            said = f"not correlated ({axis.rho[0]:z.2f}{_NBSP}±{_NBSP}{axis.error[0]:.2f})"
+            said = f"not correlated ({axis.rho[0]:z.2f}{NBSP}±{NBSP}{axis.error[0]:.2f})"
             if not axis.noise_alone:
                 said += ", as far as can be told beside structure"
         rows.append((f"Along {letter.lower()}", said))
@@ -82,7 +76,7 @@ def _share(share: float) -> str:
         return "unknown"
     if share == 0:
         return "none"
-    return f"{100 * share:.2g}{_NBSP}%"
+    return f"{100 * share:.2g}{NBSP}%"
 
 
 def suggestion_text(report: NoiseReport) -> str:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _found: weakref.WeakKeyDictionary[Image, Stack | None] = weakref.WeakKeyDictionary()
-_tasks: set[Task] = set()
 
 
 def origin_of(layer: Image) -> Stack | None:
@@ -48,14 +47,12 @@ def origin_of(layer: Image) -> Stack | None:
         _found[layer] = None
         if threading.current_thread() is threading.main_thread() and Path(path).exists():
             layer_of = weakref.ref(layer)
-            _tasks.add(
-                Task(
-                    _read,
-                    Path(path),
-                    on_result=partial(_take, layer_of),
-                    on_error=_forget,
-                    on_end=_tasks.discard,
-                )
+            Task(
+                _read,
+                Path(path),
+                on_result=partial(_take, layer_of),
+                on_error=_forget,
+                on_end=lambda task: None,
             )
     stack = _found[layer]
     data = layer.data[0] if layer.multiscale else layer.data

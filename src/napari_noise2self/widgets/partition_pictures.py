@@ -109,8 +109,8 @@ class PixelView(QWidget):
 class Pictures(QWidget):
     """Four close-ups of the middle of what is in view."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.views: dict[str, PixelView] = {}
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

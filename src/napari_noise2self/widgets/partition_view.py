@@ -16,11 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_noise2self.widgets.controls import Choice, new_form, selectable
-from napari_noise2self.widgets.partition_words import (
-    escaped,
-    shown_in_words,
-    suggestion_in_words,
-)
+from napari_noise2self.widgets.partition_words import shown_in_words, suggestion_in_words
 from napari_noise2self.widgets.settings_view import (
     PARTITIONS,
     TIPS,
@@ -30,6 +26,7 @@ from napari_noise2self.widgets.settings_view import (
     subsets_box,
     useless_for,
 )
+from napari_noise2self.widgets.words import escaped
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QHideEvent
@@ -50,8 +47,8 @@ _LAYER_TIPS = {
 class PartitionForm(DepthForm):
     """The settings of the partition; the same ones as in the *Denoise* dock."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(TIPS, parent)
+    def __init__(self) -> None:
+        super().__init__(TIPS)
         form = new_form()
         form.setContentsMargins(0, 0, 0, 0)
         self.setLayout(form)
@@ -81,8 +78,8 @@ class SubsetWalk(QWidget):
 
     chosen = Signal(int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.text = QLabel()
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setObjectName("subset")
@@ -151,8 +148,8 @@ class LayerChoice(QWidget):
     wanted = Signal(str, bool)
     zoom_requested = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.boxes: dict[str, QCheckBox] = {}
         boxes = QHBoxLayout()
         for kind, (title, tip) in _LAYER_TIPS.items():
@@ -194,8 +191,8 @@ class Words(QWidget):
     measure_requested = Signal()
     take_requested = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.figures = selectable("figures", "Figures of the partition")
         self.suggestion = selectable("suggestion", "What the noise suggests")
         self.measure = QPushButton("&Estimate the noise")

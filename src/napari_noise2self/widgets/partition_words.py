@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_noise2self.engine.inspection import Figures, name_of
+from napari_noise2self.widgets.words import NBSP, escaped
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.leakage import Leakage
     from napari_noise2self.engine.noise.report import Suggestion
     from napari_noise2self.widgets.partition_shown import Shown
-
-# Keeps a number and its unit on one line.
-_NBSP = "\N{NO-BREAK SPACE}"
 
 
 def figures_in_words(numbers: Figures) -> str:
@@ -81,15 +79,10 @@ def suggestion_in_words(suggestion: Suggestion, ndim: int) -> str:
     return f"Suggested: a <b>{name}</b>. {escaped(suggestion.reasons[0])}"
 
 
-def escaped(text: str) -> str:
-    """Plain text for a label that takes rich text."""
-    return text.replace("&", "&amp;").replace("<", "&lt;")
-
-
 def _count(number: int) -> str:
     return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def _percent(share: float) -> str:
     digits = 0 if share >= 0.995 else 1 if share >= 0.01 else 2
-    return f"{100 * share:.{digits}f}{_NBSP}%"
+    return f"{100 * share:.{digits}f}{NBSP}%"

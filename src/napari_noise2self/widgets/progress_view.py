@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidg
 
 from napari_noise2self.widgets.controls import selectable
 from napari_noise2self.widgets.session import Outcome, Progress, Session, State
+from napari_noise2self.widgets.words import NBSP, escaped
 
 if TYPE_CHECKING:
     from napari_noise2self.widgets.plot import LossPlot
@@ -23,8 +24,6 @@ _PHASES = {
     State.STOPPING: "Stopping",
     State.PREDICTING: "Denoising",
 }
-# Keeps a number and its unit on one line.
-_NBSP = "\N{NO-BREAK SPACE}"
 # Steps of the bar, fine enough to move smoothly.
 _STEPS = 1000
 
@@ -33,11 +32,11 @@ def duration(seconds: float) -> str:
     """A duration as a person says it, such as "1 min 20 s"."""
     whole = max(round(seconds), 0)
     if whole < 60:
-        return f"{whole}{_NBSP}s"
+        return f"{whole}{NBSP}s"
     minutes, rest = divmod(whole, 60)
     if minutes < 60:
-        return f"{minutes}{_NBSP}min {rest}{_NBSP}s"
-    return f"{minutes // 60}{_NBSP}h {minutes % 60}{_NBSP}min"
+        return f"{minutes}{NBSP}min {rest}{NBSP}s"
+    return f"{minutes // 60}{NBSP}h {minutes % 60}{NBSP}min"
 
 
 def describe(progress: Progress) -> str:
@@ -69,9 +68,9 @@ def gain_sentence(quality: dict[str, Any]) -> str:
     """What the score says of the gain over the noisy image; empty if nothing."""
     gain, least = quality.get("gain"), quality.get("gain_at_least")
     if gain is not None and least is not None:
-        return f"Estimated gain: {gain:.1f}{_NBSP}dB, at least {least:.1f}{_NBSP}dB."
+        return f"Estimated gain: {gain:.1f}{NBSP}dB, at least {least:.1f}{NBSP}dB."
     if least is not None and least > 0:
-        return f"Estimated gain: at least {least:.1f}{_NBSP}dB."
+        return f"Estimated gain: at least {least:.1f}{NBSP}dB."
     return ""
 
 
@@ -80,7 +79,7 @@ def mixed_sentence(info: dict[str, Any]) -> str:
     gain = (info.get("quality") or {}).get("mixed_gain")
     if info.get("output") != "mixed" or gain is None:
         return ""
-    return f"Of the mixed output, which the layer shows: {gain:.1f}{_NBSP}dB."
+    return f"Of the mixed output, which the layer shows: {gain:.1f}{NBSP}dB."
 
 
 def target_sentence(info: dict[str, Any]) -> str:
@@ -106,13 +105,13 @@ def summarise(outcome: Outcome) -> str:
     lines = [f"Done in <b>{duration(info['seconds'])}</b>."]
     lines += [line for line in (target_sentence(info),) if line]
     if info.get("file") and info.get("complete"):
-        lines.append(f"Written to {_escape(shortened(Path(info['file']).name))}.")
+        lines.append(f"Written to {escaped(shortened(Path(info['file']).name))}.")
         lines += [line for line in (clipped_sentence(info["clipped"], info["dtype"]),) if line]
     score = info.get("score")
     if score is not None and math.isfinite(score):
         quality = info.get("quality") or {}
         error = quality.get("error")
-        spread = "" if error is None else f"{_NBSP}±{_NBSP}{error:.2g}"
+        spread = "" if error is None else f"{NBSP}±{NBSP}{error:.2g}"
         lines.append(f"Self-supervised score: <b>{score:.4g}</b>{spread} squared grey values.")
         mixed = mixed_sentence(info)
         lines += [line for line in (gain_sentence(quality), mixed) if line]
@@ -126,15 +125,11 @@ def summarise(outcome: Outcome) -> str:
     return "<br>".join(lines)
 
 
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")
-
-
 class ProgressView(QWidget):
     """A progress bar and a line of text; the plot joins once there is something to plot."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.bar = QProgressBar()
         self.bar.setObjectName("progress")
         self.bar.setAccessibleName("Progress of the present phase")
@@ -228,8 +223,8 @@ class OutcomeView(QWidget):
 
     save_requested = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.text = selectable("outcome", "Result of the last run")
         self.save = QPushButton("Save &model…")
         self.save.setObjectName("save")
@@ -248,7 +243,7 @@ class OutcomeView(QWidget):
         """Show the message and the outcome."""
         parts = []
         if session.message:
-            parts.append(_escape(session.message))
+            parts.append(escaped(session.message))
         if session.outcome is not None:
             parts.append(summarise(session.outcome))
         self.text.setText("<br>".join(parts))

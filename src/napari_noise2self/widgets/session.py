@@ -95,8 +95,10 @@ class Settings:
         Neighbouring slices that are seen on either side, unless it is a volume.
     channel_use : "together", "shared" or "apart"
         As in `TrainingConfig`, where the layer has channels.
-    region : "all", "view" or "frame"
+    region : "all", "view", "frame" or "ranges"
         What of the layer is learned from.
+    ranges : str
+        Those of its axes, as in "T=0:10,Y=0:512", where they are what is learned from.
     extent : int or tuple of int
         Odd full width of the block hidden around each target; a checkerboard takes none.
     preview : bool
@@ -118,6 +120,7 @@ class Settings:
     context: int = 0
     channel_use: str = "together"
     region: str = "all"
+    ranges: str = ""
     extent: PerAxis = 1
     seed: int = 0
     preview: bool = True
@@ -258,6 +261,10 @@ class Session:
         What the axes of the chosen layer mean, and how that is known.
     room : str
         What is to be known if its result does not fit into memory; otherwise empty.
+    whole_ranges : str
+        All of it, written as ranges of its axes.
+    ranges_error : str
+        Why the ranges that were typed cannot be learned from; otherwise empty.
     settings : Settings
     loss, score : Curve
         By epoch; `points` counts the appended points and says when they change.
@@ -273,6 +280,8 @@ class Session:
     axes: str = ""
     axes_note: str = ""
     room: str = ""
+    whole_ranges: str = ""
+    ranges_error: str = ""
     points: int = 0
 
     def __post_init__(self) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSignalBlocker
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_noise2self.engine.config import NETWORK_TITLES
@@ -20,6 +21,7 @@ from napari_noise2self.widgets.controls import (
     SettingsForm,
     WholeNumber,
     new_form,
+    selectable,
 )
 from napari_noise2self.widgets.layers import possible_targets
 from napari_noise2self.widgets.learning_region import REGIONS
@@ -78,6 +80,11 @@ TIPS = {
     "region": (
         "What is learned from; all of the layer is denoised. A part is quicker where the layer is "
         "large, and leaves out what is unlike the rest. It should show all that there is."
+    ),
+    "ranges": (
+        "The part to learn on, written as in the terminal: where it starts and where it stops "
+        "along an axis, as in T=0:10,Y=0:512. Axes that are not named are taken whole, and so are "
+        "all channels."
     ),
     "extent": (
         "Width of the block of pixels hidden around each predicted one, for noise that comes in "
@@ -183,8 +190,8 @@ class SettingsView(DepthForm):
         Name of a setting and its new value.
     """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(TIPS, parent)
+    def __init__(self) -> None:
+        super().__init__(TIPS)
         self._running = False
         self._letters = ""
         self._kind = "grid"
@@ -233,7 +240,18 @@ class SettingsView(DepthForm):
         self.channels = Choice(CHANNEL_USES)
         self.add_choice(folded, "channel_use", "&Channels", self.channels)
         self._channels_label = folded.labelForField(self.channels)
-        self.add_choice(folded, "region", "Learn on", Choice(REGIONS))
+        self.region = Choice(REGIONS)
+        self.add_choice(folded, "region", "Learn on", self.region)
+        self._setters["region"] = self._show_region
+        self.ranges = QLineEdit()
+        self.ranges.textEdited.connect(lambda text: self.edited.emit("ranges", text))
+        self._row(folded, "ranges", "Ranges", self.ranges, self._show_ranges)
+        self._ranges_label = folded.labelForField(self.ranges)
+        self.ranges_note = selectable("ranges note", "What is wrong with the ranges")
+        # It may hold what was typed, which must not make the dock wider.
+        self.ranges_note.setTextFormat(Qt.TextFormat.PlainText)
+        self.ranges_note.setMinimumWidth(1)
+        folded.addRow(self.ranges_note)
         kind = Choice(PARTITIONS)
         self.add_choice(folded, "partition", "Part&ition", kind)
         self._setters["partition"] = self._show_kind
@@ -262,6 +280,13 @@ class SettingsView(DepthForm):
                 part.setVisible("C" in axes)
         self.show_running(self._running)
 
+    def show_ranges(self, whole: str, error: str) -> None:
+        """Say what can be typed as the part to learn on, and what is wrong with what was typed."""
+        self.ranges.setPlaceholderText(whole)
+        # Lines are broken at spaces alone, and ranges can be read with them, too.
+        self.ranges_note.setText(re.sub(r",(?=\S)", ", ", error))
+        self.ranges_note.setVisible(bool(error))
+
     def show_running(self, running: bool) -> None:
         """Enable what can be changed now."""
         self._running = running
@@ -270,6 +295,7 @@ class SettingsView(DepthForm):
             control.setEnabled(name == "preview" or (not running and name not in useless))
         self.show_depth_of(self._letters, running)
         self.channels.setEnabled("C" in self._letters and not running)
+        self.ranges.setEnabled(self.region.currentData() == "ranges" and not running)
         self.target.setEnabled(self.target.count() > 1 and not running)
 
     def show_layers(self, layers: Iterable[Image], chosen: Image | None) -> None:
@@ -301,6 +327,18 @@ class SettingsView(DepthForm):
         for part in (self._target_label, self.target):
             if part is not None:
                 part.setVisible(bool(others))
+
+    def _show_region(self, kind: str) -> None:
+        self.region.set_value(kind)
+        for part in (self._ranges_label, self.ranges):
+            if part is not None:
+                part.setVisible(kind == "ranges")
+        self.show_running(self._running)
+
+    def _show_ranges(self, ranges: str) -> None:
+        # Setting what is there already would move the cursor of who types.
+        if ranges != self.ranges.text():
+            self.ranges.setText(ranges)
 
     def _show_kind(self, kind: str) -> None:
         box = self.controls["partition"]

@@ -13,6 +13,9 @@ from napari_noise2self.engine.errors import EngineError, Noise2SelfError, OutOfM
 
 logger = logging.getLogger(__name__)
 
+# Those whose threads still run, also of docks that have dropped them and are gone.
+_running: set[Task] = set()
+
 
 class Task:
     """Work in a thread, of which nothing more is heard once it is dropped.
@@ -28,6 +31,7 @@ class Task:
         Called in the main thread with what is yielded, and with an exception.
     on_end : callable
         Called in the main thread when the thread is free again, dropped or not.
+        The task keeps itself until then.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Task:
         self._worker.yielded.connect(self._say)
         self._worker.errored.connect(self._fail)
         self._worker.finished.connect(self._end)
+        _running.add(self)
         self._worker.start()
 
     def drop(self) -> None:
@@ -59,6 +64,7 @@ class Task:
             self._on_error(error)
 
     def _end(self) -> None:
+        _running.discard(self)
         self._on_end(self)
 
 
