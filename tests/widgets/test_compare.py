@@ -10,6 +10,7 @@ import weakref
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.utils import progress
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage
 from qtpy.QtWidgets import QApplication, QCheckBox, QPushButton, QWidget
@@ -17,7 +18,7 @@ from qtpy.QtWidgets import QApplication, QCheckBox, QPushButton, QWidget
 from napari_noise2self.engine import comparison as engine_module
 from napari_noise2self.engine.comparison import MOST_PIXELS, ComparisonEvent
 from napari_noise2self.engine.ranking import Ranking
-from napari_noise2self.widgets import compare_region
+from napari_noise2self.widgets import activity, compare_region
 from napari_noise2self.widgets.compare import CompareWidget
 from napari_noise2self.widgets.compare_model import Stage
 from napari_noise2self.widgets.compare_words import COLUMNS
@@ -491,6 +492,22 @@ def test_nothing_ticked_is_said(model, opened, click):
     tick_only(widget)
     click(widget, "compare")
     assert "tick at least one" in widget.message.text()
+
+
+def test_the_activity_dock_shows_what_is_done(model, opened, compare, monkeypatch):
+    shown = []
+
+    class Bar(progress):
+        def __init__(self, *arguments, **settings):
+            shown.append(settings["desc"])
+            super().__init__(*arguments, **settings)
+
+    monkeypatch.setattr(activity, "progress", Bar)
+    model.add_image(noisy(), name="cells")
+    compare(opened())
+    assert shown
+    assert all(words.startswith("Compare: ") for words in shown)
+    assert not progress._all_instances
 
 
 def test_ties_are_said_in_words(model, opened, compare):

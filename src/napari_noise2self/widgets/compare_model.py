@@ -13,6 +13,7 @@ from psygnal import Signal
 
 from napari_noise2self.engine.errors import Noise2SelfError
 from napari_noise2self.engine.events import Control, Notice
+from napari_noise2self.widgets.activity import Activity
 from napari_noise2self.widgets.compare_choices import Choices, asked, truths_of
 from napari_noise2self.widgets.compare_curves import Curves
 from napari_noise2self.widgets.compare_layers import Gallery, grid_of
@@ -97,6 +98,7 @@ class Comparer:
         self._control = Control()
         self._task: Task | None = None
         self._whole: Application | None = None
+        self._activity = Activity(self._doing, self.changed, self.progressed)
         viewer.layers.events.removed.connect(self._follow_layers)
         grid_of(viewer).events.enabled.connect(self._follow_grid)
         controller.attach(id(self))
@@ -108,6 +110,7 @@ class Comparer:
             viewer.layers.events.removed.disconnect(self._follow_layers)
             grid_of(viewer).events.enabled.disconnect(self._follow_grid)
         self._drop()
+        self._activity.close()
         if self.gallery is not None:
             self.gallery.untile()
         self.gallery = self.region = self.ranking = self.comparison = self.chosen = None
@@ -260,6 +263,10 @@ class Comparer:
     def _begin(self, stage: Stage, doing: str) -> None:
         self.stage, self.doing = stage, doing
         self.fraction = self.seconds_left = math.nan
+
+    def _doing(self) -> tuple[str, float] | None:
+        """What napari's activity dock says."""
+        return None if self.stage is Stage.IDLE else (f"Compare: {self.doing}", self.fraction)
 
     def _take_result(self, result: Any) -> None:
         if isinstance(result, Notice):
