@@ -34,8 +34,6 @@ FULL_AVERAGING_PIXELS = 2**23
 # by more, it is taken (benchmarks/outputs.py).  Values that hidden pixels do not usually have make
 # a network less sure of what it is shown.
 MIXED_FROM = {"mean": 0.75, "median": 0.75, "neighbor": 0.25, "uniform": 0.25, "zero": 0.25}
-# Where slices are seen together there is hardly a difference between the two.
-MIXED_FROM_IN_VOLUMES = 0.25
 # The score after training is taken on as many pixels of the data as this, at most.
 FINAL_SCORE_PIXELS = 2**22
 SCORE_SHAPES = {2: (512, 512), 3: (32, 128, 128)}
@@ -190,8 +188,7 @@ def best_output(sampler: Sampler, gain_of_mixing: float | None = None) -> str:
     """
     if not sampler.masks or sampler.recorruption:
         return "single-pass"
-    least = MIXED_FROM[sampler.replacement] if sampler.ndim == 2 else MIXED_FROM_IN_VOLUMES
-    much = gain_of_mixing is not None and gain_of_mixing >= least
+    much = gain_of_mixing is not None and gain_of_mixing >= MIXED_FROM[sampler.replacement]
     if set(sampler.extents) == {1}:
         return "mixed" if much else "single-pass"
     return "mixed" if sampler.noise_known or much else "j-invariant"

@@ -98,10 +98,12 @@ def share_at_highest(
     """
     windows = _windows(planes)
     expected = variance(windows.mean(axis=(1, 2), dtype=np.float64) + zero)
-    shown = expected > 0
+    corner = _corners(_power(windows))
+    # What is all black has no noise to be compared.
+    shown = (expected > 0) & (corner > 0)
     if np.count_nonzero(shown) < _FEWEST:
         return np.nan
-    return float(np.median(_corners(_power(windows[shown])) / expected[shown]) / _MEDIAN)
+    return float(np.median(corner[shown] / expected[shown]) / _MEDIAN)
 
 
 def _power(windows: NDArray[np.float32]) -> Floats:
