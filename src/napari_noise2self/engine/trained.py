@@ -34,6 +34,8 @@ FULL_AVERAGING_PIXELS = 2**23
 # by more, it is taken (benchmarks/outputs.py).  Values that hidden pixels do not usually have make
 # a network less sure of what it is shown.
 MIXED_FROM = {"mean": 0.75, "median": 0.75, "neighbor": 0.25, "uniform": 0.25, "zero": 0.25}
+# The same beside the J-invariant output, where blocks are hidden and the noise is not known.
+MIXED_FROM_UNKNOWN = 2.0
 # The score after training is taken on as many pixels of the data as this, at most.
 FINAL_SCORE_PIXELS = 2**22
 SCORE_SHAPES = {2: (512, 512), 3: (32, 128, 128)}
@@ -188,10 +190,10 @@ def best_output(sampler: Sampler, gain_of_mixing: float | None = None) -> str:
     """
     if not sampler.masks or sampler.recorruption:
         return "single-pass"
-    much = gain_of_mixing is not None and gain_of_mixing >= MIXED_FROM[sampler.replacement]
+    gain = -math.inf if gain_of_mixing is None else gain_of_mixing
     if set(sampler.extents) == {1}:
-        return "mixed" if much else "single-pass"
-    return "mixed" if sampler.noise_known or much else "j-invariant"
+        return "mixed" if gain >= MIXED_FROM[sampler.replacement] else "single-pass"
+    return "mixed" if sampler.noise_known or gain >= MIXED_FROM_UNKNOWN else "j-invariant"
 
 
 def risk_of_output(
