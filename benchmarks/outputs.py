@@ -66,6 +66,9 @@ def truths() -> Iterator[tuple[str, NDArray[np.float64]]]:
         emitters = rng.poisson(density, (SIDE, SIDE)) * rng.exponential(1, (SIDE, SIDE))
         light = ndimage.gaussian_filter(emitters, width, mode="wrap")
         yield f"emitters, {width} px", 5 + 220 * light / light.max()
+    y, x = np.indices((SIDE, SIDE))
+    disks = [np.hypot(y - cy, x - cx) - 14 for cy, cx in rng.uniform(0, SIDE, (40, 2))]
+    yield "disks on black", 220 / (1 + np.exp(np.clip(np.min(disks, axis=0), -30, 30)))
     folder = data_folder()
     for name in FMD:
         yield PAIRS[name], read(folder / PAIRS[name]).astype(float)

@@ -43,6 +43,19 @@ def test_little_noise_beside_much_detail_does_not_cost_the_detail(config, sigma,
     np.testing.assert_array_equal(loaded.predict(noisy), denoised)
 
 
+def test_a_variance_that_is_hardly_known_does_not_give_noise_back(config):
+    """Few photons on a black ground: no line fits how their variance rises with the signal."""
+    rng = np.random.default_rng(0)
+    y, x = np.indices((128, 128))
+    light = np.zeros((128, 128))
+    for cy, cx in rng.uniform(0, 128, (6, 2)):
+        light += 30 / (1 + np.exp(np.clip(np.hypot(y - cy, x - cx) - 12, -30, 30)))
+    counts = rng.poisson(light).astype(np.float32)
+    denoiser = Denoiser(config).fit(counts)
+    assert not denoiser.trained.noise.known
+    assert denoiser.resolved_output() == "single-pass"
+
+
 @pytest.mark.parametrize(("sigma", "output"), [(60, "auto"), (8, "single-pass")])
 def test_much_noise_or_a_wish_leaves_it_to_the_single_pass(config, sigma, output):
     _, denoiser, said = fitted(sigma, config.model_copy(update={"output": output}))

@@ -154,17 +154,18 @@ class Trained:
         return dataclasses.replace(self, mixing=mixing)
 
     def gain_of_mixing(self, positions: Sequence[HeldOut]) -> float | None:
-        """By how many dB the mixed output is better than the J-invariant one, as far as is told.
+        """By how many dB the mixed output is better than the J-invariant one, at least.
 
         None where the noise could not be estimated.
         """
         if self.mixing is None:
             return None
-        return gain_of_mixing(
+        gain = gain_of_mixing(
             [place.predicted for place in positions],
             [place.observed for place in positions],
             self.variance,
         )
+        return None if gain is None else gain - self.noise.doubt
 
 
 def averaging_of(config: TrainingConfig, layout: Layout) -> int:

@@ -325,7 +325,7 @@ def _curve(run: Run, shared: Shared, layout: Layout) -> Curve:
     )
     if not pixels.noise.known:
         # Stein's risk cannot tell, but that details cost more than so little noise can be seen.
-        if gain is not None and gain >= MIXED_FROM:
+        if gain is not None and gain - pixels.noise.doubt >= MIXED_FROM:
             calibrated = replace(calibrated, output="mixed")
     elif not shared.control.stopped:
         first = pixels.windows[0].channels

@@ -163,6 +163,16 @@ class NoiseReport:
         """Relative standard error of the mean variance, the largest of the channels."""
         return float(max(channel.variance_error for channel in self.channels))
 
+    @property
+    def doubt(self) -> float:
+        """By how many dB the variance can be higher than it is told, where it is not known.
+
+        Three standard errors; 0 where these are infinite, for then structure looks
+        like noise, and the variance is rather too high.
+        """
+        error = self.variance_error
+        return 0.0 if self.known or not math.isfinite(error) else 10 * math.log10(1 + 3 * error)
+
     def variance(self, signal: ArrayLike, channel: int = 0) -> Floats:
         """The variance of the noise where the mean of the recorded grey values is `signal`.
 

@@ -33,8 +33,10 @@ _BEFORE = (11 / 32, 13 / 32)
 # the square root of the number of windows.
 _LEVEL = 1.3
 _CHANCE = 1.5
-# The median of such means over windows of white noise, in its variance.
-_MEDIAN = 0.93
+# The share of the windows that is left out for the edges in them, and what the others have on
+# average where there is white noise alone, in its variance.
+_EDGES = 0.1
+_KEPT = 0.9
 # So many times the variance of rounding has a floor at least.
 _ROUNDING = 4
 _Y = np.abs(np.fft.fftfreq(_SIDE))[:, None]
@@ -103,7 +105,10 @@ def share_at_highest(
     shown = (expected > 0) & (corner > 0)
     if np.count_nonzero(shown) < _FEWEST:
         return np.nan
-    return float(np.median(corner[shown] / expected[shown]) / _MEDIAN)
+    corner, expected = corner[shown], expected[shown]
+    # Sums, so that each window counts with its noise; without those that show edges at their worst.
+    kept = np.argsort(corner / expected)[: round((1 - _EDGES) * corner.size)]
+    return float(corner[kept].sum() / expected[kept].sum() / _KEPT)
 
 
 def _power(windows: NDArray[np.float32]) -> Floats:
