@@ -17,6 +17,9 @@ from napari_noise2self.engine.partition import Grid, Partition
 
 # The variance is called known below this relative error.
 KNOWN = 0.25
+# Of an image with a larger clipped share, or a larger error, that is not known, nothing can be said.
+MOST_CLIPPED = 0.02
+MOST_UNSURE = 2.0
 # A fixed pattern of a smaller share of the variance is not worth a word.
 PATTERNED = 0.02
 
@@ -167,11 +170,16 @@ class NoiseReport:
     def doubt(self) -> float:
         """By how many dB the variance can be higher than it is told, where it is not known.
 
-        Three standard errors; 0 where these are infinite, for then structure looks
-        like noise, and the variance is rather too high.
+        Infinite where much is clipped, for then the line through what is not can be far too low.
+        0 where structure looks like noise, for then it is rather too high.
         """
+        if self.known:
+            return 0.0
+        clipped = max(c.clipped_low + c.clipped_high for c in self.channels)
         error = self.variance_error
-        return 0.0 if self.known or not math.isfinite(error) else 10 * math.log10(1 + 3 * error)
+        if clipped > MOST_CLIPPED or MOST_UNSURE < error < math.inf:
+            return math.inf
+        return 10 * math.log10(1 + error) if math.isfinite(error) else 0.0
 
     def variance(self, signal: ArrayLike, channel: int = 0) -> Floats:
         """The variance of the noise where the mean of the recorded grey values is `signal`.
