@@ -17,7 +17,7 @@ from napari_noise2self.engine.partition import Grid, Partition
 
 # The variance is called known below this relative error.
 KNOWN = 0.25
-# Of an image with a larger clipped share, or a larger error, that is not known, nothing can be said.
+# Where more is clipped, or the error is larger, nothing can be said of how wrong a variance is.
 MOST_CLIPPED = 0.02
 MOST_UNSURE = 2.0
 # A fixed pattern of a smaller share of the variance is not worth a word.
