@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from napari.qt.threading import GeneratorWorker
+from napari.utils import progress
 from napari.utils.notifications import Notification, notification_manager
 from qtpy.QtCore import Qt, QThreadPool
 from qtpy.QtWidgets import QPushButton, QWidget
@@ -24,6 +25,7 @@ from napari_noise2self.engine import pipeline, streaming
 from napari_noise2self.engine.events import PredictionEvent, TrainingEvent
 from napari_noise2self.stacks import writing_zarr
 from napari_noise2self.stacks.store import PartialStore
+from napari_noise2self.widgets import activity
 from napari_noise2self.widgets.denoise import DenoiseWidget
 from napari_noise2self.widgets.session import Session, State
 
@@ -233,3 +235,17 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     fake = Engine()
     monkeypatch.setattr(pipeline, "denoise_events", fake.denoise_events)
     return fake
+
+
+@pytest.fixture
+def activities(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What has begun in napari's activity dock."""
+    begun: list[str] = []
+
+    class Bar(progress):
+        def __init__(self, *arguments: Any, **settings: Any) -> None:
+            begun.append(settings["desc"])
+            super().__init__(*arguments, **settings)
+
+    monkeypatch.setattr(activity, "progress", Bar)
+    return begun

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import QApplication, QCheckBox, QPushButton, QWidget
 from napari_noise2self.engine import comparison as engine_module
 from napari_noise2self.engine.comparison import MOST_PIXELS, ComparisonEvent
 from napari_noise2self.engine.ranking import Ranking
-from napari_noise2self.widgets import activity, compare_region
+from napari_noise2self.widgets import compare_region
 from napari_noise2self.widgets.compare import CompareWidget
 from napari_noise2self.widgets.compare_model import Stage
 from napari_noise2self.widgets.compare_words import COLUMNS
@@ -494,19 +494,11 @@ def test_nothing_ticked_is_said(model, opened, click):
     assert "tick at least one" in widget.message.text()
 
 
-def test_the_activity_dock_shows_what_is_done(model, opened, compare, monkeypatch):
-    shown = []
-
-    class Bar(progress):
-        def __init__(self, *arguments, **settings):
-            shown.append(settings["desc"])
-            super().__init__(*arguments, **settings)
-
-    monkeypatch.setattr(activity, "progress", Bar)
+def test_the_activity_dock_shows_what_is_done(model, opened, compare, activities):
     model.add_image(noisy(), name="cells")
     compare(opened())
-    assert shown
-    assert all(words.startswith("Compare: ") for words in shown)
+    assert activities
+    assert all(words.startswith("Compare: ") for words in activities)
     assert not progress._all_instances
 
 

@@ -24,7 +24,7 @@ from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.suits import remember
 from napari_noise2self.stacks.targets import partial_of
 from napari_noise2self.stacks.writing import write
-from napari_noise2self.widgets import activity, export_choices
+from napari_noise2self.widgets import export_choices
 from napari_noise2self.widgets.export_judge import LateAnswer, unread
 from napari_noise2self.widgets.export_model import Stage
 from napari_noise2self.widgets.export_worker import judge
@@ -130,20 +130,12 @@ def pixels(path):
     return np.asarray(read(path).data)
 
 
-def test_the_activity_dock_shows_what_is_done(loaded, click, done, tmp_path, monkeypatch):
-    shown = []
-
-    class Bar(progress):
-        def __init__(self, *arguments, **settings):
-            shown.append(settings["desc"])
-            super().__init__(*arguments, **settings)
-
-    monkeypatch.setattr(activity, "progress", Bar)
+def test_the_activity_dock_shows_what_is_done(loaded, click, done, tmp_path, activities):
     click(loaded, "export")
     answer(loaded, tmp_path, "out")
     done(loaded)
-    assert shown
-    assert all(words.startswith("Apply and export: ") for words in shown)
+    assert activities
+    assert all(words.startswith("Apply and export: ") for words in activities)
     assert not progress._all_instances
 
 

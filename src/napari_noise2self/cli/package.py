@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from napari_noise2self.cli.console import errors
 from napari_noise2self.cli.options import Json, Output, Overwrite, Quiet
-
-if TYPE_CHECKING:
-    from napari_noise2self.stacks.stack import Stack
 
 
 def package(
@@ -64,6 +61,7 @@ def package(
     with errors():
         from napari_noise2self.engine.model import Denoiser
         from napari_noise2self.stacks.bioimageio import export_bioimageio
+        from napari_noise2self.stacks.reading import read
 
         denoiser = Denoiser.load(model, device="cpu")
         # The format knows fewer letters in names than files do.
@@ -75,7 +73,7 @@ def package(
             authors=author,
             description=description,
             license=license,
-            example=None if example is None else _read(example),
+            example=None if example is None else read(example),
             output=output,
             overwrite=overwrite,
         )
@@ -83,9 +81,3 @@ def package(
             print(json.dumps({"model": str(model), "package": str(target)}))
         elif not quiet:
             print(f"{target}: {model} as a package of the BioImage Model Zoo, tested.")
-
-
-def _read(path: str) -> Stack:
-    from napari_noise2self.stacks.reading import read
-
-    return read(path)

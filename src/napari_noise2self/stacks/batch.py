@@ -119,10 +119,14 @@ def apply_events(
     outcomes : list of Outcome
         One per job, in their order.
     """
+    from napari_noise2self.stacks.export import maker
+
     control = control or Control()
     outcomes: dict[Job, Outcome] = {}
+    # What was replaced already is not replaced again when it is gone on.
+    made = maker(denoiser, output) if overwrite and resume else None
     for job in jobs:
-        reason = _skipped(job, denoiser, output, overwrite=overwrite, resume=resume)
+        reason = _skipped(job, made, overwrite=overwrite, resume=resume)
         if reason is not None:
             outcomes[job] = Outcome(job, "skipped", reason)
             yield outcomes[job]
@@ -151,10 +155,10 @@ def apply_events(
 
 
 def _skipped(
-    job: Job, denoiser: Denoiser, output: Output, *, overwrite: bool, resume: bool
+    job: Job, made: Mapping[str, str] | None, *, overwrite: bool, resume: bool
 ) -> str | None:
     """Why nothing is to be done, if so."""
-    from napari_noise2self.stacks.export import made_with
+    from napari_noise2self.stacks.export import made_by
     from napari_noise2self.stacks.unfinished import unfinished
 
     there, begun = job.target.exists(), unfinished(job.target)
@@ -169,7 +173,7 @@ def _skipped(
         if resume or overwrite:
             return None
         return "An unfinished result exists, which can be gone on with."
-    if there and resume and made_with(denoiser, output, job.target):
+    if there and made is not None and made_by(job.target, made):
         return "It was done before."
     return None
 

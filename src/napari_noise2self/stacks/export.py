@@ -106,14 +106,12 @@ def check_export(
         check_partial(partial_of(target), resume=resume, overwrite=overwrite)
     kind = format_of(target)
     image = FileImage.of(stack, kind, dtype)
-    compressed, plain = image.nbytes, 0
-    if kind == "ome-zarr":
-        compressed = pyramid_bytes(image)
-    elif kind == "tiff":
-        # It is there twice while it is copied, and ImageJ's is not compressed.
+    compressed, plain = pyramid_bytes(image) if kind == "ome-zarr" else image.nbytes, 0
+    # What becomes a TIFF is there twice while it is copied, and ImageJ's is not compressed.
+    if kind == "tiff":
         plain = image.nbytes
-    else:
-        compressed *= 2
+    elif kind == "ome-tiff":
+        compressed += image.nbytes
     if resume and partial_of(target).is_dir():
         compressed -= min(_bytes_in(partial_of(target)), compressed)
     return check_space(target, compressed, image.dtype.kind, plain)
@@ -250,24 +248,27 @@ def request_of(denoiser: Denoiser, stack: Stack, output: Output = "auto") -> dic
     request : dict
         The fingerprint for `PartialStore.open`.
     """
-    return {"pixels": pixels_hash(stack.data), **_made_with(denoiser, output)}
+    return {"pixels": pixels_hash(stack.data), **maker(denoiser, output)}
 
 
-def made_with(denoiser: Denoiser, output: Output, target: Path) -> bool:
-    """Whether a file was made with a model, and holds that output of it.
+def made_by(target: Path, made: Mapping[str, str]) -> bool:
+    """Whether a file says that it was made with a model, and holds that output of it.
 
     Parameters
     ----------
-    denoiser, output
-        As for `export_events`.
     target : Path
-        The file, of which its record is believed.
+    made : mapping
+        From `maker`.
     """
-    record, wanted = provenance_of.read(target), _made_with(denoiser, output)
-    return (record.get("model_sha256"), record.get("output")) == (wanted["model"], wanted["output"])
+    record = provenance_of.read(target)
+    return (record.get("model_sha256"), record.get("output")) == (made["model"], made["output"])
 
 
-def _made_with(denoiser: Denoiser, output: Output) -> dict[str, str]:
+def maker(denoiser: Denoiser, output: Output) -> dict[str, str]:
+    """What a result depends on beside the image: the model, as its hash, and the output.
+
+    The whole model is hashed: it is to be asked once for many results.
+    """
     return {
         "model": model_hash(_model_of(denoiser)),
         "output": denoiser.resolved_output(output),

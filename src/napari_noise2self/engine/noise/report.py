@@ -18,8 +18,8 @@ from napari_noise2self.engine.partition import Grid, Partition
 # The variance is called known below this relative error.
 KNOWN = 0.25
 # Where more is clipped, or the error is larger, nothing can be said of how wrong a variance is.
-MOST_CLIPPED = 0.02
-MOST_UNSURE = 2.0
+_MOST_CLIPPED = 0.02
+_MOST_UNSURE = 2.0
 # A fixed pattern of a smaller share of the variance is not worth a word.
 PATTERNED = 0.02
 
@@ -177,7 +177,7 @@ class NoiseReport:
             return 0.0
         clipped = max(c.clipped_low + c.clipped_high for c in self.channels)
         error = self.variance_error
-        if clipped > MOST_CLIPPED or MOST_UNSURE < error < math.inf:
+        if clipped > _MOST_CLIPPED or _MOST_UNSURE < error < math.inf:
             return math.inf
         return 10 * math.log10(1 + error) if math.isfinite(error) else 0.0
 
