@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from napari_noise2self.engine.boxes import box_sum
 from napari_noise2self.engine.config import Replacement
 from napari_noise2self.engine.partition import Partition
 
@@ -172,10 +173,7 @@ def _reflected(index: Tensor, n: int) -> Tensor:
 
 def _box_sum(x: Tensor, reach: Sequence[int]) -> Tensor:
     """Sum over the box of half width `reach` around each pixel, borders reflected."""
-    kernel = [2 * r + 1 for r in reach]
-    pool = F.avg_pool3d if len(kernel) == 3 else F.avg_pool2d
-    summed: Tensor = pool(reflect_pad(x, reach), kernel, stride=1, divisor_override=1)
-    return summed
+    return box_sum(reflect_pad(x, reach), [2 * r + 1 for r in reach])
 
 
 def dilate(targets: Tensor, extents: Sequence[int]) -> Tensor:

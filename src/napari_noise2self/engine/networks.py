@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_noise2self.engine.boxes import box_mean
 from napari_noise2self.engine.networks_axes import Apart, Shared, WithNeighbours
 
 if TYPE_CHECKING:
@@ -113,12 +114,8 @@ class UNet(nn.Module):
 
 def _blur(x: Tensor) -> Tensor:
     """Two means over 5x5 pixels in Y and X, over fewer at the border."""
-    for _ in range(2):
-        if x.ndim == 5:
-            x = F.avg_pool3d(x, (1, 5, 5), 1, (0, 2, 2), count_include_pad=False)
-        else:
-            x = F.avg_pool2d(x, 5, 1, 2, count_include_pad=False)
-    return x
+    widths = (1, 5, 5)[-(x.ndim - 2) :]
+    return box_mean(box_mean(x, widths), widths)
 
 
 def _halve(x: Tensor, factor: Sequence[int]) -> Tensor:
