@@ -283,19 +283,90 @@ def test_images_that_do_not_fit_the_model_fail_one_by_one(model, tmp_path):
     assert files(tmp_path) == [model.name, "m.safetensors", "v.safetensors"]
 
 
-def test_a_zarr_that_lacks_chunks_is_told_and_a_damaged_one_fails(model, tmp_path):
-    chunks = [path for path in (model / "b.ome.zarr" / "0").rglob("*") if path.name.isdecimal()]
-    chunk = next(path for path in chunks if path.is_file())
+def chunk_of(folder):
+    chunks = [path for path in (folder / "0").rglob("*") if path.name.isdecimal()]
+    return next(path for path in chunks if path.is_file())
+
+
+def test_a_damaged_chunk_is_one_sentence_and_nothing_is_written(model, tmp_path):
+    chunk = chunk_of(model / "b.ome.zarr")
     content = chunk.read_bytes()
     chunk.write_bytes(content[: len(content) // 2])
     result = run("apply", "m.safetensors", model / "b.ome.zarr", "out.ome.zarr")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "damaged" in result.stderr
     assert not (tmp_path / "out.ome.zarr").exists()
-    chunk.unlink()
-    result = run("apply", "m.safetensors", model / "b.ome.zarr", "new.ome.zarr")
-    assert "missing" in result.stderr
+
+
+def test_a_zarr_that_lacks_chunks_fails_alone_unless_they_are_said_to_be_empty(model, tmp_path):
+    chunk_of(model / "b.ome.zarr").unlink()
+    result = run("apply", "m.safetensors", model, "out", "--json")
+    assert result.exit_code == 1
+    rows = {row["input"].rpartition("/")[2]: row for row in json.loads(result.stdout)["files"]}
+    assert {name: row["state"] for name, row in rows.items()} == {
+        "a2.ome.tif": "done",
+        "a10.tif": "done",
+        "b.ome.zarr": "failed",
+    }
+    reason = rows["b.ome.zarr"]["reason"]
+    assert "b.ome.zarr lacks 1 of its 1 chunks" in reason
+    assert result.stderr.splitlines() == [f"Error: {reason}"]
+    assert files(tmp_path / "out") == ["a10_denoised.tif", "a2_denoised.ome.tif"]
+    result = run("apply", "m.safetensors", model, "out", "--empty-chunks", "--json")
     assert result.exit_code == 0
+    row = json.loads(result.stdout)["files"][2]
+    assert row["state"] == "done"
+    assert "which are read as 0" in row["warnings"][0]
+    # What was made of it lacks nothing, dark as it is.
+    assert run("noise", "out/b_denoised.ome.zarr").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("denoise", "IN", "out.tif", "--epochs", "0.05", "--device", "cpu"),
+        ("train", "IN", "--model", "new.safetensors", "--epochs", "0.05", "--device", "cpu"),
+        ("calibrate", "IN", "out.tif", "--filters", "gaussian"),
+        ("noise", "IN"),
+        ("noise", "Tag 1 Übung/a10.tif", "--residual", "IN"),
+        ("preview", "IN", "out.png", "--epochs", "0.05", "--device", "cpu"),
+    ],
+)
+def test_every_command_refuses_a_zarr_that_lacks_chunks(model, tmp_path, words):
+    rng = np.random.default_rng(0)
+    image = zarr.create_array(
+        tmp_path / "a.zarr", shape=(3, 48, 64), dtype="f4", chunks=(1, 48, 64)
+    )
+    image[:2] = rng.poisson(90, (2, 48, 64))
+    before = files(tmp_path)
+    command = ["a.zarr" if word == "IN" else word for word in words]
+    result = run(*command)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert len(result.stderr.splitlines()) == 1
+    assert "a.zarr lacks 1 of its 3 chunks (first: c/2/0/0)" in result.stderr
+    assert files(tmp_path) == before
+    assert run(*command, "--empty-chunks", "--axes", "TYX").exit_code == 0
+    assert run("info", "a.zarr").exit_code == 0
+
+
+def test_results_that_do_not_fit_together_are_told_before_the_first(model, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "free")
+    # Enough for each of them, and for two.
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage(30_000))
+    result = run("apply", "m.safetensors", model, "out/", "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    (sentence,) = result.stderr.splitlines()
+    assert "3 results take up to 55.3 kB, and 30.0 kB are free on the disk of out:" in sentence
+    assert not (tmp_path / "out").exists()
+    result = run("apply", "m.safetensors", model / "a*", "out/")
+    assert result.exit_code == 0, result.output
+    assert "2 results take up to 36.9 kB" in result.stderr
+    # What is there already takes no more.
+    for words in ((), ("--overwrite",)):
+        result = run("apply", "m.safetensors", model, "out/", *words)
+        assert result.exit_code == 0, result.output
+        assert "results take" not in result.stderr
+    assert len(files(tmp_path / "out")) == 3
 
 
 def test_a_full_disk_is_one_sentence_and_nothing_is_half_written(in_parts, tmp_path, monkeypatch):

@@ -175,6 +175,18 @@ def test_a_disk_that_becomes_full_in_the_last_part_costs_nothing(tmp_path, monke
     assert rest.regions == []
 
 
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_dark_result_lacks_no_chunk(tmp_path, version):
+    stack, target, control = noisy(), tmp_path / "a.ome.zarr", Control()
+    choices = {"ome_zarr_version": version}
+    stopping = FakeDenoiser(0, before_region=lambda n: control.stop() if n == 1 else None)
+    assert not export(stopping, stack, target, control=control, **choices).complete
+    export(FakeDenoiser(0), stack, target, resume=True, **choices)
+    back = read(target)
+    assert back.notices == ()
+    assert not np.asarray(back.data).any()
+
+
 def test_a_disk_that_is_too_small_is_told_first(tmp_path, monkeypatch):
     stack = noisy()
     usage = namedtuple("usage", "free")

@@ -144,6 +144,29 @@ def ome_in_two_files(folder):
     return folder / "part 0.ome.tif"
 
 
+@pytest.mark.parametrize(
+    ("taken", "place"),
+    [
+        ({"DeltaT": [12.5, 15.0]}, 12500),  # in seconds, unless somebody says otherwise
+        ({"DeltaT": [0.25, 0.3], "DeltaTUnit": ["min", "min"]}, 15000),
+        ({"DeltaT": [12.5, 15.0], "DeltaTUnit": ["reference frame"] * 2}, None),
+        ({"PositionX": [4.0, 4.0], "PositionXUnit": ["mm", "mm"]}, None),
+    ],
+)
+def test_the_time_of_the_first_frame_in_the_unit_of_the_interval(tmp_path, taken, place):
+    metadata = {
+        "axes": "TYX",
+        "TimeIncrement": 2500.0,
+        "TimeIncrementUnit": "ms",
+        "PhysicalSizeX": 1.0,
+        "Plane": taken,
+    }
+    tifffile.imwrite(tmp_path / "a.ome.tif", PLANES[:2, 0], metadata=metadata)
+    stack = read(tmp_path / "a.ome.tif")
+    assert stack.size("T") == (2500.0, "ms")
+    assert (stack.translate or (None,))[0] == (place and pytest.approx(place))
+
+
 def test_ome_tiff_in_several_files(tmp_path):
     path = ome_in_two_files(tmp_path)
     stack = read(path)
@@ -152,6 +175,7 @@ def test_ome_tiff_in_several_files(tmp_path):
     assert stack.channel_names == ("DAPI", "GFP")
     assert stack.channel_colors == ("#0000ff", "#00ff00")
     assert stack.size("T") == (250.0, "ms")  # no time increment, but the time of each plane
+    assert stack.translate == (10.0, None, None, None)
     np.testing.assert_array_equal(read(tmp_path).data, PLANES[:2])  # the folder is the same image
     (tmp_path / "part 1.ome.tif").unlink()
     stack = read(path)

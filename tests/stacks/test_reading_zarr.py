@@ -123,14 +123,29 @@ def test_names_of_dimensions_are_axes(tmp_path):
         assert (stack.axes, stack.guessed, stack.notices) == ("TCYX", "", ())
 
 
-def test_chunks_that_are_missing_are_counted_and_read_as_the_fill_value(tmp_path):
-    path = write(tmp_path / "a.zarr")
-    shutil.rmtree(path / "0" / "c" / "1" / "0")
-    stack = read(path)
-    assert len(stack.notices) == 1
-    assert "3 of 18 chunks" in stack.notices[0]
-    assert not stack.data[1, 0].any()
+@pytest.mark.parametrize(
+    ("version", "shards", "lost", "words"),
+    [
+        ("0.4", None, "1.0.0.0", "1 of its 18 chunks (first: 1.0.0.0)"),
+        ("0.5", None, "c/1/0", "3 of its 18 chunks (first: c/1/0/0/0)"),
+        ("0.5", (1, 1, 48, 50), "c/1/0", "1 of its 6 shards (first: c/1/0/0/0)"),
+    ],
+)
+def test_missing_chunks_are_refused_unless_they_are_said_to_be_empty(
+    tmp_path, version, shards, lost, words
+):
+    path = write(tmp_path / "a.zarr", version, shards=shards)
+    gone = path / "0" / lost
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    with pytest.raises(InputError, match="copy it again") as caught:
+        read(path)
+    assert f"{path} lacks {words}, which would be read as 0" in str(caught.value)
+    stack = read(path, empty_chunks=True)
+    assert stack.notices == (f"{path} lacks {words}, which are read as 0.",)
+    assert not stack.data[1, 0, :16].any()
     np.testing.assert_array_equal(stack.data[1, 1], DATA[1, 1])
+    # Nobody has asked for the full resolution here.
+    assert read(path / "1").notices == ()
 
 
 def test_a_damaged_chunk_is_found_when_it_is_read(tmp_path):
@@ -230,6 +245,9 @@ def test_over_http(tmp_path, server):
     # The name of an address need not tell what lies there.
     write(tmp_path / "cells", "0.5")
     assert read(f"{server}/cells").axes == "TCYX"
+    # A server need not say what it has, so nobody knows what is missing.
+    (tmp_path / "a.zarr" / "0" / "2.1.0.0").unlink()
+    assert not read(address).data[2, 1, :16].any()
     (tmp_path / "b.tif").write_bytes(b"II*")
     with pytest.raises(InputError, match="other formats have to be downloaded first"):
         read(f"{server}/b.tif")

@@ -300,6 +300,25 @@ def test_imagej_is_told_which_pixel_lies_at_the_origin(tmp_path):
     assert metadata["xorigin"] == pytest.approx(-3 / width)
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "h"])
+@pytest.mark.parametrize("ending", [".ome.tif", ".tif", ".ome.zarr"])
+def test_the_time_of_the_first_frame_comes_back(tmp_path, ending, unit):
+    stack = source("TYX", sizes={**SIZES, "T": (2.5, unit)}, translate=(12.5, 2.0, 3.0))
+    write(tmp_path / f"a{ending}", stack.data, stack)
+    back = read(tmp_path / f"a{ending}")
+    write(tmp_path / f"b{ending}", back.data, back)
+    for stack in (back, read(tmp_path / f"b{ending}")):
+        assert stack.translate == pytest.approx((12.5, 2, 3))
+        assert stack.size("T") == (pytest.approx(2.5), unit)
+
+
+def test_when_the_first_plane_was_exposed_makes_no_other_format(tmp_path):
+    stack = source("TYX", translate=(0.03, 0.0, 0.0))
+    write(tmp_path / "a.tif", stack.data, stack)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        assert tiff.is_imagej
+
+
 def test_a_place_in_time_is_not_lost_in_a_tif(tmp_path):
     stack = source("TYX", translate=(5.0, 2.0, 3.0))
     write(tmp_path / "a.tif", stack.data, stack)

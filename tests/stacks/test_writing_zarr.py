@@ -126,7 +126,9 @@ def test_a_large_image_has_few_files_and_no_chunk_is_left_out(tmp_path, monkeypa
     assert levels(tmp_path / "b.zarr")[0].chunks == (6, 256, 300)
     for path in (tmp_path / "a.zarr", tmp_path / "b.zarr"):
         yaozarrs.validate_zarr_store(str(path))
-        assert not np.asarray(read(path).data).any()
+        # What lacks chunks is refused, at every level.
+        for level in (path, path / "1"):
+            assert not np.asarray(read(level).data).any()
 
 
 def test_channels_are_shown_between_their_own_grey_values(tmp_path):

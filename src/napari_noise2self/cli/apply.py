@@ -19,6 +19,7 @@ from napari_noise2self.cli.options import (
     Axes,
     Device,
     Dtype,
+    EmptyChunks,
     Json,
     Output,
     Overwrite,
@@ -85,6 +86,7 @@ def apply(
     output: Output = "auto",
     dtype: Dtype = "source",
     axes: Axes = None,
+    empty_chunks: EmptyChunks = False,
     series: Series = False,
     device: Device = "auto",
     scheduler: Annotated[
@@ -131,6 +133,7 @@ def apply(
                 quiet,
                 export=export,
                 axes=axes,
+                empty_chunks=empty_chunks,
                 output=output,
                 dtype=dtype,
                 overwrite=overwrite,

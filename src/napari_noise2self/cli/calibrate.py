@@ -12,6 +12,7 @@ import typer
 from napari_noise2self.cli.console import errors, progress_bar, say, time_left
 from napari_noise2self.cli.options import (
     Axes,
+    EmptyChunks,
     Extent,
     GridWidth,
     Json,
@@ -67,6 +68,7 @@ def calibrate(
         ),
     ] = "auto",
     axes: Axes = None,
+    empty_chunks: EmptyChunks = False,
     volume: Annotated[
         bool, flag("--volume", "Filter ZYX together instead of slice by slice.", None)
     ] = False,
@@ -87,12 +89,14 @@ def calibrate(
         from napari_noise2self.stacks.reading import read
         from napari_noise2self.stacks.writing import check_target
 
-        stack = read(source, axes)
+        stack = read(source, axes, empty_chunks=empty_chunks)
         if target is not None:
             check_target(target, stack, overwrite=overwrite, source=source)
         for notice in stack.notices:
             say(notice, quiet)
-        clean = None if truth is None else arranged_like(read(truth), stack)
+        clean = None
+        if truth is not None:
+            clean = arranged_like(read(truth, empty_chunks=empty_chunks), stack)
         found = _calibrated(stack, quiet, filters=names, partition=used, volume=volume, truth=clean)
         report: dict[str, Any] = {"input": str(source), **found.to_json()}
         if target is not None:

@@ -17,6 +17,7 @@ from napari_noise2self.cli.options import (
     DepthAxis,
     Device,
     Dtype,
+    EmptyChunks,
     Epochs,
     Extent,
     GridWidth,
@@ -58,6 +59,7 @@ def denoise(
     network: Network = "unet",
     output: Output = "auto",
     axes: Axes = None,
+    empty_chunks: EmptyChunks = False,
     volume: Volume = False,
     context: Context = 0,
     depth_axis: DepthAxis = None,
@@ -105,7 +107,7 @@ def denoise(
         from napari_noise2self.stacks.denoise_file import denoise_file_events
         from napari_noise2self.stacks.reading import read
 
-        stack = read(source, axes)
+        stack = read(source, axes, empty_chunks=empty_chunks)
         for notice in stack.notices:
             say(notice, quiet)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_noise2self.cli.console import errors, say
-from napari_noise2self.cli.options import Axes, Json, Quiet, Source, flag
+from napari_noise2self.cli.options import Axes, EmptyChunks, Json, Quiet, Source, flag
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.noise.estimate import NoiseReport
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def noise(
     source: Source,
     axes: Axes = None,
+    empty_chunks: EmptyChunks = False,
     volume: Annotated[bool, flag("--volume", "Measure the correlation along Z too.", None)] = False,
     residual: Annotated[
         Path | None,
@@ -36,7 +37,7 @@ def noise(
         from napari_noise2self.engine.noise.estimate import estimate_noise
         from napari_noise2self.stacks.reading import read
 
-        stack = read(source, axes)
+        stack = read(source, axes, empty_chunks=empty_chunks)
         for notice in stack.notices:
             say(notice, quiet)
         report = estimate_noise(stack.data, stack.axes, volume=volume)
@@ -45,7 +46,7 @@ def noise(
             from napari_noise2self.engine.residual.examine import examine_residual
             from napari_noise2self.stacks.file_image import arranged_like
 
-            denoised = arranged_like(read(residual), stack)
+            denoised = arranged_like(read(residual, empty_chunks=empty_chunks), stack)
             examined = examine_residual(stack.data, denoised, stack.axes, report)
         if as_json:
             found = {} if examined is None else {"residual": examined.to_json()}

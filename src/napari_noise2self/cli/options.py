@@ -62,6 +62,9 @@ Axes = Annotated[
     ),
 ]
 Series = Annotated[bool, flag("--series", "A folder is one image, and its files are planes of it.")]
+EmptyChunks = Annotated[
+    bool, flag("--empty-chunks", "Take chunks that a Zarr lacks as empty, not as lost.")
+]
 Epochs = Annotated[
     str,
     _option(

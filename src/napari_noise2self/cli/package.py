@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from napari_noise2self.cli.console import errors
-from napari_noise2self.cli.options import Json, Output, Overwrite, Quiet
+from napari_noise2self.cli.options import EmptyChunks, Json, Output, Overwrite, Quiet
 
 
 def package(
@@ -46,6 +46,7 @@ def package(
             help="An image of the kind it was trained on, for the tests and the picture.",
         ),
     ] = None,
+    empty_chunks: EmptyChunks = False,
     output: Output = "auto",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -73,7 +74,7 @@ def package(
             authors=author,
             description=description,
             license=license,
-            example=None if example is None else read(example),
+            example=None if example is None else read(example, empty_chunks=empty_chunks),
             output=output,
             overwrite=overwrite,
         )

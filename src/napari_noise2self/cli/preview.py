@@ -14,6 +14,7 @@ from napari_noise2self.cli.options import (
     LEARNING,
     Axes,
     Device,
+    EmptyChunks,
     Epochs,
     Extent,
     GridWidth,
@@ -59,6 +60,7 @@ def preview(
     extent: Extent = None,
     epochs: Epochs = "auto",
     axes: Axes = None,
+    empty_chunks: EmptyChunks = False,
     volume: Annotated[
         bool, flag("--volume", "Lay the partition through ZYX, not slice by slice.", LEARNING)
     ] = False,
@@ -85,7 +87,7 @@ def preview(
         from napari_noise2self.stacks.reading import read
         from napari_noise2self.stacks.targets import check_free, check_source
 
-        stack = read(source, axes)
+        stack = read(source, axes, empty_chunks=empty_chunks)
         if target.suffix.lower() != ".png":
             fail(f"The figure is a .png file: {target} has another ending.")
         check_source(target, source, stack)

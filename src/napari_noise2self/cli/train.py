@@ -18,6 +18,7 @@ from napari_noise2self.cli.options import (
     Context,
     DepthAxis,
     Device,
+    EmptyChunks,
     Epochs,
     Extent,
     GridWidth,
@@ -62,6 +63,7 @@ def train(
     network: Network = "unet",
     output: Output = "auto",
     axes: Axes = None,
+    empty_chunks: EmptyChunks = False,
     volume: Volume = False,
     context: Context = 0,
     depth_axis: DepthAxis = None,
@@ -100,7 +102,7 @@ def train(
         found = find_images(sources, series=series)
         if found.strangers:
             say(strangers_in_words(found.strangers), quiet)
-        images = read_training_set(found.inputs, axes, config=config)
+        images = read_training_set(found.inputs, axes, config=config, empty_chunks=empty_chunks)
         for sentence in images.left_out:
             say(f"Left out: {sentence}", quiet)
         for given, stack in zip(images.inputs, images.stacks, strict=True):

@@ -82,6 +82,7 @@ def apply_events(
     jobs: Sequence[Job],
     *,
     axes: str | None = None,
+    empty_chunks: bool = False,
     output: Output = "auto",
     dtype: DtypeChoice = "source",
     overwrite: bool = False,
@@ -100,6 +101,8 @@ def apply_events(
         See `many.plan`.
     axes : str, optional
         One letter per axis of every file, where files are wrong or silent.
+    empty_chunks : bool
+        As for `reading.read`.
     output, dtype, overwrite, resume, ome_zarr_version, provenance
         As for `export_events`.
     control : Control, optional
@@ -118,8 +121,15 @@ def apply_events(
     -------
     outcomes : list of Outcome
         One per job, in their order.
+
+    Raises
+    ------
+    InputError
+        If the results cannot fit on the disk together; none is begun then.
     """
     from napari_noise2self.stacks.export import maker
+    from napari_noise2self.stacks.room import check_room
+    from napari_noise2self.stacks.unfinished import unfinished
 
     control = control or Control()
     outcomes: dict[Job, Outcome] = {}
@@ -132,6 +142,13 @@ def apply_events(
             yield outcomes[job]
     left = [job for job in jobs if job not in outcomes]
     progress = _Progress(left)
+    reading = {"axes": axes, "empty_chunks": empty_chunks}
+    # One result makes room for another in the place of an older one, and of one result it is
+    # looked at before it is begun.
+    new = [job for job in left if not job.target.exists() and not unfinished(job.target)]
+    if len(new) > 1:
+        for sentence in check_room(denoiser, new, dtype, reading, control):
+            yield Notice(sentence)
     settings = {
         "output": output,
         "dtype": dtype,
@@ -146,7 +163,7 @@ def apply_events(
             outcome = Outcome(job, "stopped", "It had not begun.")
         else:
             yield progress.begin(job)
-            events = _one(denoiser, job, axes, settings, export, progress)
+            events = _one(denoiser, job, reading, settings, export, progress)
             with contextlib.closing(events):
                 outcome = yield from events
         outcomes[job] = outcome
@@ -211,7 +228,7 @@ class _Progress:
 def _one(
     denoiser: Denoiser,
     job: Job,
-    axes: str | None,
+    reading: Mapping[str, Any],
     settings: Mapping[str, Any],
     export: Export | None,
     progress: _Progress,
@@ -234,7 +251,7 @@ def _one(
 
     try:
         held = job.source if isinstance(job.source, Held) else None
-        stack = read(job.source.path, axes) if held is None else held.stack
+        stack = read(job.source.path, **reading) if held is None else held.stack
         for sentence in stack.notices:
             yield told(sentence)
         denoiser.check(stack.data, stack.axes)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from napari_noise2self.engine.errors import InputError, Noise2SelfError
@@ -16,19 +17,43 @@ from napari_noise2self.engine.errors import InputError, Noise2SelfError
 _SURE_SHARE = {"i": 0.5, "u": 0.5, "f": 0.8}
 
 
-def check_space(path: str | Path, compressed: int, kind: str, plain: int = 0) -> str | None:
+@dataclass(frozen=True)
+class Room:
+    """What a result takes on the disk.
+
+    Attributes
+    ----------
+    kind : str
+        "i", "u" or "f": the kind of its pixels.
+    compressed : int
+        Bytes of what is compressed, as if it could not be.
+    plain : int
+        Bytes of what is not.
+    """
+
+    kind: str
+    compressed: int
+    plain: int = 0
+
+    @property
+    def most(self) -> int:
+        """Bytes that it takes if it cannot be compressed at all."""
+        return self.compressed + self.plain
+
+    @property
+    def least(self) -> float:
+        """Bytes without which it is not begun."""
+        return self.compressed * _SURE_SHARE[self.kind] + self.plain
+
+
+def check_space(path: str | Path, room: Room) -> str | None:
     """Whether a result fits on the disk.
 
     Parameters
     ----------
     path : path
         The file to be.
-    compressed : int
-        Bytes that it takes if it cannot be compressed at all.
-    kind : str
-        "i", "u" or "f": the kind of its pixels.
-    plain : int
-        Bytes that it takes beside those, without compression.
+    room : Room
 
     Returns
     -------
@@ -42,11 +67,55 @@ def check_space(path: str | Path, compressed: int, kind: str, plain: int = 0) ->
     """
     path = Path(path)
     free = shutil.disk_usage(path.parent).free
-    needed = compressed + plain
-    room = f"{path} takes up to {in_bytes(needed)}, and {in_bytes(free)} are free on its disk"
-    if free < compressed * _SURE_SHARE[kind] + plain:
-        raise InputError(f"{room}: make room, or name a file on another disk.")
-    return f"{room}: it may become full." if free < needed else None
+    words = f"{path} takes up to {in_bytes(room.most)}, and {in_bytes(free)} are free on its disk"
+    if free < room.least:
+        raise InputError(f"{words}: make room, or name a file on another disk.")
+    return f"{words}: it may become full." if free < room.most else None
+
+
+def check_space_for_all(rooms: Mapping[Path, Room]) -> list[str]:
+    """Whether results fit on their disks together.
+
+    Parameters
+    ----------
+    rooms : mapping of Path to Room
+        By the files to be, whose folders need not be there yet.
+
+    Returns
+    -------
+    notices : list of str
+        A sentence for each disk that may become full.
+
+    Raises
+    ------
+    InputError
+        If those of one disk cannot fit.
+    """
+    disks: dict[int, dict[Path, Room]] = {}
+    for path, room in rooms.items():
+        disks.setdefault(_existing(path).stat().st_dev, {})[path] = room
+    notices = []
+    for those in disks.values():
+        first = next(iter(those))
+        most = sum(room.most for room in those.values())
+        free = shutil.disk_usage(_existing(first)).free
+        words = (
+            f"{len(those)} results take up to {in_bytes(most)}, and {in_bytes(free)} are free on "
+            f"the disk of {first.parent}"
+        )
+        if free < sum(room.least for room in those.values()):
+            raise InputError(
+                f"{words}: make room, choose a folder on another disk, or give fewer images at "
+                f"once."
+            )
+        if free < most:
+            notices.append(f"{words}: it may become full.")
+    return notices
+
+
+def _existing(path: Path) -> Path:
+    """The innermost folder around a file to be that is there."""
+    return next(folder for folder in path.absolute().parents if folder.is_dir())
 
 
 def in_bytes(count: int) -> str:

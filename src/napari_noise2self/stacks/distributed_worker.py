@@ -257,7 +257,8 @@ def _opened(work: Work) -> _Tools:
             f"machines of the cluster reach by the same path."
         )
     try:
-        image = read(work.source, work.axes).data
+        # Whether it lacks any was decided before the work was shared.
+        image = read(work.source, work.axes, empty_chunks=True).data
         same = image.shape == work.shape and pixels_hash(image, WINDOWS) == work.pixels
     except Noise2SelfError as error:
         reason = str(error).rstrip(".")

@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,11 +21,12 @@ from napari_noise2self.stacks import provenance as provenance_of
 from napari_noise2self.stacks.disk import check_space
 from napari_noise2self.stacks.file_image import DtypeChoice, FileImage
 from napari_noise2self.stacks.finishing import Written
+from napari_noise2self.stacks.room import room_of
 from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.store import PartialStore
 from napari_noise2self.stacks.targets import check_target, format_of, partial_of
 from napari_noise2self.stacks.unfinished import MODEL, check_partial
-from napari_noise2self.stacks.writing_zarr import check_version, pyramid_bytes
+from napari_noise2self.stacks.writing_zarr import check_version
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.config import Output
@@ -106,15 +108,12 @@ def check_export(
         check_partial(partial_of(target), resume=resume, overwrite=overwrite)
     kind = format_of(target)
     image = FileImage.of(stack, kind, dtype)
-    compressed, plain = pyramid_bytes(image) if kind == "ome-zarr" else image.nbytes, 0
-    # What becomes a TIFF is there twice while it is copied, and ImageJ's is not compressed.
-    if kind == "tiff":
-        plain = image.nbytes
-    elif kind == "ome-tiff":
-        compressed += image.nbytes
+    room = room_of(image, kind)
+    # What becomes a TIFF is there twice while it is copied.
+    compressed = room.compressed + (0 if kind == "ome-zarr" else image.nbytes)
     if resume and partial_of(target).is_dir():
         compressed -= min(_bytes_in(partial_of(target)), compressed)
-    return check_space(target, compressed, image.dtype.kind, plain)
+    return check_space(target, replace(room, compressed=compressed))
 
 
 def export_events(

@@ -39,7 +39,7 @@ _BEGINNINGS = {
 }
 
 
-def read(path: str | Path, axes: str | None = None) -> Stack:
+def read(path: str | Path, axes: str | None = None, *, empty_chunks: bool = False) -> Stack:
     """Read an image, lazily: pixels are read where ``stack.data`` is indexed.
 
     Parameters
@@ -58,6 +58,9 @@ def read(path: str | Path, axes: str | None = None) -> Stack:
         its number or its name, as in ``scan.lif#2`` or ``scan.lif#Series003``.
     axes : str, optional
         One letter per axis, where the file is wrong or silent.
+    empty_chunks : bool
+        Whether chunks that a local Zarr lacks are taken as empty: it may leave
+        those out, but an incomplete copy looks the same, and is refused by default.
 
     Returns
     -------
@@ -69,8 +72,8 @@ def read(path: str | Path, axes: str | None = None) -> Stack:
     Raises
     ------
     InputError
-        If there is no such file, it cannot be read, it is damaged, or the
-        axes do not fit it.  A part that turns out to be damaged later
+        If there is no such file, it cannot be read, it is damaged or
+        incomplete, or the axes do not fit it.  A part that turns out to be damaged later
         raises the same when it is indexed.
     """
     address = _ADDRESS.match(str(path))
@@ -78,7 +81,7 @@ def read(path: str | Path, axes: str | None = None) -> Stack:
         with opening(path):
             file, image = split_choice(path)
         with opening(file):
-            return _read_local(file, image, axes)
+            return _read_local(file, image, axes, empty_chunks)
     place = f"{address[1].lower()}://{str(path)[address.end() :]}"
     with opening(place):
         return _read_remote(place, axes)
@@ -93,7 +96,7 @@ def _read_remote(address: str, axes: str | None) -> Stack:
     return read_zarr(address.rstrip("/"), axes)
 
 
-def _read_local(path: Path, image: str | None, axes: str | None) -> Stack:
+def _read_local(path: Path, image: str | None, axes: str | None, empty_chunks: bool) -> Stack:
     if path.suffix == ".partial" and is_partial(path):
         raise InputError(
             f"{path} is an unfinished result: go on with it (--resume in the terminal), and read "
@@ -101,7 +104,7 @@ def _read_local(path: Path, image: str | None, axes: str | None) -> Stack:
         )
     if path.is_dir():
         if is_zarr(path) or ".zarr" in path.suffixes:
-            return read_zarr(path, axes)
+            return read_zarr(path, axes, empty_chunks=empty_chunks)
         return read_series(path, axes)
     if not path.exists():
         if is_pattern(path):

@@ -32,7 +32,9 @@ def is_zarr(folder: Path) -> bool:
     return any((folder / mark).is_file() for mark in MARKS)
 
 
-def read_zarr(location: Path | str, axes: str | None = None) -> Stack:
+def read_zarr(
+    location: Path | str, axes: str | None = None, *, empty_chunks: bool = False
+) -> Stack:
     """Read an image of a Zarr, lazily.
 
     Parameters
@@ -42,6 +44,8 @@ def read_zarr(location: Path | str, axes: str | None = None) -> Stack:
         be a group or an array inside of a Zarr.
     axes : str, optional
         Letters that overrule the metadata.
+    empty_chunks : bool
+        Whether chunks that are not there are taken as empty, and only told.
 
     Returns
     -------
@@ -51,7 +55,8 @@ def read_zarr(location: Path | str, axes: str | None = None) -> Stack:
     Raises
     ------
     InputError
-        If there is none, or its metadata do not fit it.
+        If there is none, its metadata do not fit it, or chunks of it are not
+        on the disk.
     """
     where = str(location)
     notices: list[str] = []
@@ -67,7 +72,7 @@ def read_zarr(location: Path | str, axes: str | None = None) -> Stack:
             )
         found = known.from_shape(array.ndim)
     if isinstance(location, Path):
-        notices.extend(_absent_chunks(array, where))
+        notices.extend(_absent_chunks(array, where, empty_chunks))
     if axes is None and (guess := found.notice(array.shape)):
         notices.append(guess)
     sizes, places = image.transformation()
@@ -314,31 +319,34 @@ def _check_type(array: Any, where: str) -> None:
         raise InputError(f"{where} holds {array.dtype} and no numbers: it is not an image.")
 
 
-def _absent_chunks(array: Any, where: str) -> list[str]:
-    """The sentence that says how many pieces of a local array are not on the disk.
+def _absent_chunks(array: Any, where: str, empty_chunks: bool) -> list[str]:
+    """Refuse a local array that lacks pieces, or say how many are taken as empty.
 
     Zarr reads them as the fill value without a word: an image may be left
-    out where it is empty, but so are pieces that a copy has lost.
+    out where it is empty, but so are pieces that a copy has lost.  Of a shard
+    it is only seen whether it is there, not what is in it.
     """
     pieces = array.shards or array.chunks
     counts = [math.ceil(n / size) for n, size in zip(array.shape, pieces, strict=True)]
-    total = math.prod(counts)
     root = Path(str(getattr(array.store, "root", "")), array.path)
     present = {
         Path(folder, file).relative_to(root).as_posix()
         for folder, _, files in os.walk(root)
         for file in files
     }
-    key = array.metadata.encode_chunk_key
-    absent = sum(key(at) not in present for at in np.ndindex(*counts))
+    keys = map(array.metadata.encode_chunk_key, np.ndindex(*counts))
+    absent = [key for key in keys if key not in present]
     if not absent:
         return []
-    verb = "is" if absent == 1 else "are"
+    kind = "shards" if array.shards else "chunks"
     filled = array.fill_value or 0
-    return [
-        f"{absent} of {total} chunks of {where} {verb} missing and read as {filled}: "
-        f"empty parts may be left out, but an incomplete copy looks the same."
-    ]
+    lacks = f"{where} lacks {len(absent)} of its {math.prod(counts)} {kind} (first: {absent[0]})"
+    if empty_chunks:
+        return [f"{lacks}, which are read as {filled}."]
+    raise InputError(
+        f"{lacks}, which would be read as {filled}: copy it again, or say that they were left out "
+        f"because they are empty (--empty-chunks in the terminal)."
+    )
 
 
 def _name(where: str) -> str:

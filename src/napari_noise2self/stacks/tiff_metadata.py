@@ -16,8 +16,9 @@ from napari_noise2self.stacks.stack import unit_symbol
 # than this many micrometres per pixel; a coarser one, such as 72 dpi, is for printing.
 _COARSEST_PIXEL = 10.0
 
-# Lengths in metres, to bring the place of a plane to the unit of its pixels.
+# Lengths in metres and times in seconds, to bring the place of a plane to the unit of its pixels.
 _METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "µm": 1e-6, "nm": 1e-9, "Å": 1e-10, "pm": 1e-12}
+SECONDS = {"d": 86400.0, "h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
 
 # Where an OME-TIFF of ours keeps the time between two frames that has no unit which OME knows.
 TIME_NOTE = "napari-noise2self/time"
@@ -36,7 +37,8 @@ class Calibration:
     names, colours : tuple of str
         One per channel; empty where unknown.
     places : mapping of str to float
-        Where the first pixel lies, in the unit of its size, by letter of the axis.
+        Where the first pixel lies, or when it was taken, in the unit of its size, by letter of
+        the axis.
     """
 
     sizes: Mapping[str, Size] = field(default_factory=dict)
@@ -162,16 +164,21 @@ def _noted_interval(root: ElementTree.Element) -> Size | None:
 
 
 def _places(pixels: ElementTree.Element, sizes: Mapping[str, Size]) -> dict[str, float]:
-    """Where the first plane lies, if that is told in a unit of length."""
+    """Where the first plane lies and when it was taken, as far as the units are known."""
     zero = ("TheT", "TheC", "TheZ")
     planes = pixels.findall("{*}Plane")
     first = next((p for p in planes if all(p.get(name, "0") == "0" for name in zero)), None)
     if first is None:
         return {}
     places: dict[str, float] = {}
-    for axis in "XYZ":
-        place = _number(first.get(f"Position{axis}"))
-        unit = first.get(f"Position{axis}Unit", "reference frame")
+    for axis, name, default in (
+        ("X", "PositionX", "reference frame"),
+        ("Y", "PositionY", "reference frame"),
+        ("Z", "PositionZ", "reference frame"),
+        ("T", "DeltaT", "s"),
+    ):
+        place = _number(first.get(name))
+        unit = first.get(f"{name}Unit", default)
         place = in_unit(place, unit, sizes.get(axis, (1.0, None))[1])
         if place:
             places[axis] = place
@@ -197,8 +204,9 @@ def in_unit(place: float | None, unit: str | None, wanted: str | None) -> float 
     unit = unit_symbol(unit)
     if place is None or unit == wanted:
         return place
-    if unit in _METRES and wanted in _METRES:
-        return place * _METRES[unit] / _METRES[wanted]
+    for table in (_METRES, SECONDS):
+        if unit in table and wanted in table:
+            return place * table[unit] / table[wanted]
     return None
 
 

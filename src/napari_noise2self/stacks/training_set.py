@@ -33,7 +33,11 @@ class TrainingSet:
 
 
 def read_training_set(
-    inputs: Sequence[Input], axes: str | None = None, *, config: TrainingConfig | None = None
+    inputs: Sequence[Input],
+    axes: str | None = None,
+    *,
+    config: TrainingConfig | None = None,
+    empty_chunks: bool = False,
 ) -> TrainingSet:
     """Read images that are to be trained on together.
 
@@ -44,6 +48,8 @@ def read_training_set(
         One letter per axis of every image, where files are wrong or silent.
     config : TrainingConfig, optional
         The settings, which say what axes are needed.
+    empty_chunks : bool
+        As for `reading.read`.
 
     Returns
     -------
@@ -62,7 +68,7 @@ def read_training_set(
     first: Layout | None = None
     for given in inputs:
         try:
-            stack = read(given.path, axes)
+            stack = read(given.path, axes, empty_chunks=empty_chunks)
         except Noise2SelfError as error:
             if given.named:
                 raise _named(given, error) from error

@@ -22,6 +22,7 @@ from napari_noise2self.stacks.file_image import (
     reordered,
 )
 from napari_noise2self.stacks.finishing import Written
+from napari_noise2self.stacks.room import room_of
 from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.store import PartialStore
 from napari_noise2self.stacks.targets import (
@@ -31,7 +32,6 @@ from napari_noise2self.stacks.targets import (
     take_place,
 )
 from napari_noise2self.stacks.writing_tiff import save_tiff
-from napari_noise2self.stacks.writing_zarr import pyramid_bytes
 
 __all__ = ["DtypeChoice", "Written", "check_free", "check_target", "write"]
 
@@ -94,11 +94,7 @@ def write(
         raise InputError(f"The result has the shape {array.shape}, its source {like.shape}.")
     kind = format_of(path)
     image = FileImage.of(like, kind, dtype)
-    if kind == "tiff":
-        check_space(path, 0, image.dtype.kind, image.nbytes)  # ImageJ's is not compressed
-    else:
-        size = pyramid_bytes(image) if kind == "ome-zarr" else image.nbytes
-        check_space(path, size, image.dtype.kind)
+    check_space(path, room_of(image, kind))
     if kind == "ome-zarr":
         return _write_zarr(path, array, like, dtype, overwrite, provenance, ome_zarr_version)
     record = _record(provenance, like, dtype=str(image.dtype))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_noise2self.stacks import provenance
 from napari_noise2self.stacks.file_image import FileImage, Kind, cast, chunk_lengths
-from napari_noise2self.stacks.tiff_metadata import TIME_NOTE
+from napari_noise2self.stacks.tiff_metadata import SECONDS, TIME_NOTE
 
 # From here on a TIFF needs 64-bit offsets; room is left for the metadata.
 _BIG = 2**32 - 2**25
@@ -27,7 +27,6 @@ _LEVEL = 3
 
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
 _LENGTHS = ("m", "cm", "mm", "µm", "nm", "pm", "Å", "in", "pixel")
-_TIMES = {"d": 86400.0, "h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
 _IMAGEJ_UNITS = {"µm": "micron", "Å": "angstrom", "in": "inch"}
 
 Progress = Callable[[float], None]
@@ -194,7 +193,7 @@ def _ome_metadata(image: FileImage, record: Mapping[str, Any] | None) -> dict[st
             metadata[f"PhysicalSize{letter}"] = size
             metadata[f"PhysicalSize{letter}Unit"] = unit or "pixel"
     interval, unit = image.size("T")
-    if interval and unit in _TIMES:
+    if interval and unit in SECONDS:
         metadata["TimeIncrement"] = interval
         metadata["TimeIncrementUnit"] = unit
     channels: dict[str, Any] = {}
@@ -211,7 +210,7 @@ def _ome_metadata(image: FileImage, record: Mapping[str, Any] | None) -> dict[st
     if record:
         metadata["Creator"] = f"{record.get('software')} {record.get('version')}"
         notes.append({"Namespace": provenance.NAMESPACE, **provenance.as_text(record)})
-    if interval and unit not in _TIMES:
+    if interval and unit not in SECONDS:
         # OME has no time without a unit: as a time increment it would be taken for seconds.
         notes.append({"Namespace": TIME_NOTE, "TimeIncrement": interval})
         if unit:
@@ -244,7 +243,7 @@ def _planes(image: FileImage) -> dict[str, Any]:
             planes[f"Position{letter}"] = [float(place) for place in places]
             planes[f"Position{letter}Unit"] = [unit or "pixel"] * count
     interval, unit = image.size("T")
-    if image.origin("T") and interval and unit in _TIMES:
+    if image.origin("T") and interval and unit in SECONDS:
         times = image.origin("T") + interval * _number_along(image, "T")
         planes["DeltaT"] = [float(time) for time in times]
         planes["DeltaTUnit"] = [unit] * count
@@ -262,15 +261,17 @@ def _imagej_settings(image: FileImage, record: Mapping[str, Any] | None) -> dict
     axes = image.axes
     units = {unit or "pixel" for size, unit in map(image.size, "XYZ") if size}
     interval, time_unit = image.size("T")
+    # Microscopes tell when the first plane was exposed: within a frame that is no other beginning.
+    start = abs(image.origin("T"))
     fits = (
         image.dtype.name in _IMAGEJ_TYPES
         and image.nbytes < _BIG
         and axes == "".join(letter for letter in "TZCYXS" if letter in axes)
         and ("S" not in axes or image.dtype == np.uint8)
         and len(units) <= 1
-        and (not interval or time_unit in _TIMES)
+        and (not interval or time_unit in SECONDS)
         and bool(image.size("X")[0]) == bool(image.size("Y")[0])
-        and not image.origin("T")
+        and (not start or start < (interval or 0.0))
         # Its labels are those of planes, which name channels only where there are several.
         and (image.channel_names is None or image.length("C") > 1)
     )
@@ -286,7 +287,7 @@ def _imagej_settings(image: FileImage, record: Mapping[str, Any] | None) -> dict
             # ImageJ tells which pixel lies at the origin.
             metadata[f"{letter.lower()}origin"] = -place / (image.size(letter)[0] or 1.0)
     if interval:
-        metadata["finterval"] = interval * _TIMES[str(time_unit)]
+        metadata["finterval"] = interval * SECONDS[str(time_unit)]
     if image.channel_names is not None:
         planes = math.prod(image.shape[: axes.index("Y")])
         metadata["Labels"] = list(image.channel_names) * (planes // len(image.channel_names))

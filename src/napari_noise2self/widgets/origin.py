@@ -72,7 +72,8 @@ def _says_nothing(layer: Image) -> bool:
 def _read(path: Path, dropped: Callable[[], bool]) -> Generator[Stack, None, None]:
     from napari_noise2self.stacks.reading import read
 
-    yield read(path)
+    # napari has opened it as it is; here it is asked for its metadata alone.
+    yield read(path, empty_chunks=True)
 
 
 def _take(layer_of: weakref.ref[Image], stack: Stack) -> None:
