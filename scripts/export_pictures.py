@@ -45,8 +45,8 @@ def main() -> None:
         _, dock = viewer.window.add_plugin_dock_widget("napari-noise2self", "Apply and export")
         exporter = dock.exporter
         exporter.load(path)
-        wait_until(lambda: exporter.doubts is not None, PATIENCE)
-        exporter.name_target(Path(folder) / "vesicles denoised.ome.zarr")
+        wait_until(lambda: exporter.plan.doubts is not None, PATIENCE)
+        exporter.plan.name_target(Path(folder) / "vesicles denoised.ome.zarr")
         dock.export.click()
         wait_until(lambda: exporter.fraction > 0.3, PATIENCE)
         photograph(viewer, FOLDER / "export.png")
@@ -58,7 +58,7 @@ def main() -> None:
         looks = {"scale": noisy.scale, "units": noisy.units, "axis_labels": noisy.axis_labels}
         viewer.add_image(brighter, name="another day", **looks)
         viewer.dims.set_current_step(0, 0)
-        wait_until(lambda: bool(exporter.doubts), PATIENCE)
+        wait_until(lambda: bool(exporter.plan.doubts), PATIENCE)
         settle(4)  # until what was said about the stop is gone
         photograph(viewer, FOLDER / "export-doubts.png")
         viewer.close()

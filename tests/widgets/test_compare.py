@@ -20,9 +20,9 @@ from napari_noise2self.engine.comparison import MOST_PIXELS, ComparisonEvent
 from napari_noise2self.engine.ranking import Ranking
 from napari_noise2self.widgets import compare_region
 from napari_noise2self.widgets.compare import CompareWidget
-from napari_noise2self.widgets.compare_model import Stage
 from napari_noise2self.widgets.compare_words import COLUMNS
 from napari_noise2self.widgets.layers import Source
+from napari_noise2self.widgets.runner import Stage
 from napari_noise2self.widgets.session import State
 
 from .conftest import TIMEOUT, noisy

@@ -26,9 +26,9 @@ from napari_noise2self.stacks.targets import partial_of
 from napari_noise2self.stacks.writing import write
 from napari_noise2self.widgets import export_choices
 from napari_noise2self.widgets.export_judge import LateAnswer, unread
-from napari_noise2self.widgets.export_model import Stage
 from napari_noise2self.widgets.export_worker import judge
 from napari_noise2self.widgets.layers import Source, axes_of, stack_of
+from napari_noise2self.widgets.runner import Stage
 from napari_noise2self.widgets.session import State
 
 from .conftest import TIMEOUT, noisy, open_dock
@@ -73,9 +73,7 @@ def done(qtbot):
 
     def wait(dock):
         exporter = dock.exporter
-        qtbot.waitUntil(
-            lambda: exporter.stage is Stage.IDLE and exporter._task is None, timeout=TIMEOUT
-        )
+        qtbot.waitUntil(lambda: exporter.stage is Stage.IDLE, timeout=TIMEOUT)
 
     return wait
 
@@ -85,8 +83,8 @@ def judged(qtbot):
     """Wait until a dock has said whether the model suits."""
 
     def wait(dock):
-        qtbot.waitUntil(lambda: dock.exporter.doubts is not None, timeout=TIMEOUT)
-        qtbot.waitUntil(lambda: not dock.exporter._judge.asking, timeout=TIMEOUT)
+        qtbot.waitUntil(lambda: dock.exporter.plan.doubts is not None, timeout=TIMEOUT)
+        qtbot.waitUntil(lambda: not dock.exporter.plan._judge.asking, timeout=TIMEOUT)
         return dock.model.doubts.text()
 
     return wait
@@ -168,7 +166,7 @@ def test_a_model_is_loaded_described_judged_and_applied(
     )
     json.dumps(info)
     # The result is selected now, but nobody wants to denoise it again.
-    assert dock.exporter.layers == [source]
+    assert dock.exporter.plan.layers == [source]
 
     # What does not suit is said, and what cannot be read leaves all as it was.
     viewer.layers.selection = {viewer.add_image(noisy((3, 64, 64)) * 3, name="bright")}
@@ -181,7 +179,7 @@ def test_a_model_is_loaded_described_judged_and_applied(
     dock.exporter.load(bad)
     done(dock)
     assert "pickle" in notifications[-1].message
-    assert dock.exporter.model.path == model
+    assert dock.exporter.plan.model.path == model
     assert dock.export.isEnabled()
 
 
@@ -239,7 +237,7 @@ def test_what_was_stopped_or_closed_is_gone_on_with(
 ):
 
     dock, target = loaded, tmp_path / "out.ome.tif"
-    dock.exporter.name_target(target)
+    dock.exporter.plan.name_target(target)
     click(dock, "export")
     qtbot.waitUntil(slow_disk.wrote.is_set, timeout=TIMEOUT)
     click(dock, "stop")
@@ -259,7 +257,7 @@ def test_what_was_stopped_or_closed_is_gone_on_with(
     assert [layer.name for layer in viewer.layers] == ["cells"]
     # A new dock knows no model, but the unfinished result does.
     again = open_export(viewer)
-    again.exporter.name_target(target)
+    again.exporter.plan.name_target(target)
     assert not again.export.isEnabled()
     qtbot.waitUntil(lambda: not _locked(target), timeout=TIMEOUT)
     click(again, "resume")
@@ -293,7 +291,7 @@ def test_a_dropped_folder_is_denoised_file_by_file(
     (folder / "notes.txt").write_text("strangers")
     drop(dock, folder, model)
     done(dock)
-    assert dock.exporter.model.path == model
+    assert dock.exporter.plan.model.path == model
     assert "It suits" in judged(dock)
     assert not dock.apply.isVisibleTo(dock)
     click(dock, "export")
@@ -310,7 +308,7 @@ def test_a_dropped_folder_is_denoised_file_by_file(
     assert [layer.name for layer in viewer.layers] == ["cells"]
     # Those that are there stay, the rest is done.
     shutil.copy(folder / "a.tif", folder / "c.tif")
-    dock.exporter.take_files([folder])
+    dock.exporter.plan.take_files([folder])
     click(dock, "export")
     dock.findChild(QMessageBox).findChild(QPushButton, "resume").click()
     done(dock)
@@ -322,7 +320,7 @@ def test_axes_are_corrected_here_too_and_several_layers_go_to_a_folder(
 ):
     dock = loaded
     other = viewer.add_image(noisy((2, 64, 64), seed=2), name="z/slices")
-    assert dock.exporter.layers == [other]
+    assert dock.exporter.plan.layers == [other]
     line = dock.form.axes
     assert (line.text(), line.note.text()) == ("ZYX", "guessed from the shape")
     line.selectAll()
@@ -363,6 +361,44 @@ def test_what_the_file_of_a_layer_says_is_not_lost(viewer, click, done, qtbot, m
     assert axes_of(viewer.layers["movie.ome denoised"]) == "TYX"
 
 
+def test_layers_are_denoised_one_after_the_other_until_it_is_stopped(
+    loaded, viewer, click, done, qtbot, monkeypatch, activities
+):
+    predict, held, go = Denoiser.predict_events, threading.Event(), threading.Event()
+
+    def slow(*arguments, **settings):
+        for event in predict(*arguments, **settings):
+            yield event
+            if getattr(event, "frame", None) is not None:
+                held.set()
+                go.wait(TIMEOUT / 1000)
+
+    monkeypatch.setattr(Denoiser, "predict_events", slow)
+    both = {viewer.add_image(noisy(seed=seed), name=f"image {seed}") for seed in (1, 2)}
+    viewer.layers.selection = both
+    activities.clear()
+    click(loaded, "apply")
+    qtbot.waitUntil(lambda: bool(activities), timeout=TIMEOUT)
+    go.set()
+    done(loaded)
+    made = ["image 1 denoised", "image 2 denoised"]
+    assert [layer.name for layer in viewer.layers][-2:] == made
+    assert len(activities) == 1
+    for name in made:
+        viewer.layers.remove(name)
+    # Also where the one under way is complete by then, none follows.
+    held.clear(), go.clear()
+    viewer.layers.selection = both
+    click(loaded, "apply")
+    qtbot.waitUntil(held.is_set, timeout=TIMEOUT)
+    click(loaded, "stop")
+    go.set()
+    done(loaded)
+    assert [layer.name for layer in viewer.layers if layer.name in made] == made[:1]
+    assert loaded.message.text() == "image 1 denoised was made with mine.safetensors."
+    assert loaded.apply.isEnabled()
+
+
 def test_what_was_just_trained_is_offered_and_can_be_fine_tuned(
     viewer, click, done, wait_for, judged, qtbot, tmp_path
 ):
@@ -371,30 +407,30 @@ def test_what_was_just_trained_is_offered_and_can_be_fine_tuned(
     denoise.settings.controls["epochs"].setValue(1)
     click(denoise, "train")
     assert not dock.model.load.isEnabled()
-    qtbot.waitUntil(lambda: dock.exporter.model is not None, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: dock.exporter.plan.model is not None, timeout=TIMEOUT)
     qtbot.waitUntil(lambda: not dock.session.state.running, timeout=TIMEOUT)
     assert "cells" in dock.model.about.text()
     judged(dock)
-    first = dock.exporter.model
+    first = dock.exporter.plan.model
     click(dock, "tune")
     done(dock)
-    tuned = dock.exporter.model
+    tuned = dock.exporter.plan.model
     assert tuned is not first
     assert tuned.name.endswith("fine-tuned")
     assert "Fine-tuned from just trained" in dock.model.about.text()
     assert first.denoiser.trained is not tuned.denoiser.trained
     # Both can be chosen, and another training takes the place of the first alone.
-    assert dock.exporter.models == [first, tuned]
+    assert dock.exporter.plan.models == [first, tuned]
     click(denoise, "train")
     wait_for(denoise, State.DONE)
-    assert [known for known in dock.exporter.models if known in (first, tuned)] == [tuned]
-    assert dock.exporter.model is tuned
+    assert [known for known in dock.exporter.plan.models if known in (first, tuned)] == [tuned]
+    assert dock.exporter.plan.model is tuned
     done(dock)
     judged(dock)
     click(dock, "save")
     answer(dock, tmp_path, "tuned")
     assert Denoiser.load(tmp_path / "tuned.safetensors").summary["tuned_from"] == first.name
-    assert dock.exporter.model.name == "tuned.safetensors"
+    assert dock.exporter.plan.model.name == "tuned.safetensors"
     assert not dock.model.save.isVisibleTo(dock)
 
 
@@ -415,7 +451,7 @@ def test_the_viewer_is_closed_while_it_exports(
     done(dock)
 
     target = tmp_path / "out.ome.tif"
-    dock.exporter.name_target(target)
+    dock.exporter.plan.name_target(target)
     click(dock, "export")
     qtbot.waitUntil(slow_disk.wrote.is_set, timeout=TIMEOUT)
     viewer.close()
@@ -451,7 +487,7 @@ def test_what_is_typed_stays_until_it_is_said(loaded, qtbot, monkeypatch):
     dock.exporter.changed.emit()  # as when the model was judged
     assert line.text() == "/tmp/mine.tif"
     qtbot.keyClick(line, Qt.Key.Key_Return)
-    assert str(dock.exporter.choices.target("tiff")).endswith("mine.tif")
+    assert str(dock.exporter.plan.choices.target("tiff")).endswith("mine.tif")
 
 
 def test_a_model_that_learned_from_a_target_is_fine_tuned_without(
@@ -467,8 +503,8 @@ def test_a_model_that_learned_from_a_target_is_fine_tuned_without(
     wait_for(denoise, State.DONE)
     click(dock, "tune")
     done(dock)
-    assert dock.exporter.model.name.endswith("fine-tuned")
-    assert dock.exporter.model.denoiser.summary["objective"] == "n2s"
+    assert dock.exporter.plan.model.name.endswith("fine-tuned")
+    assert dock.exporter.plan.model.denoiser.summary["objective"] == "n2s"
 
 
 def folder_of(tmp_path, layer):
@@ -500,10 +536,10 @@ def test_a_folder_that_cannot_be_read_is_told(
         return before(path)
 
     monkeypatch.setattr(Path, asked, fails)
-    loaded.exporter.take_files([folder])
+    loaded.exporter.plan.take_files([folder])
     assert judged(loaded) == f"⚠ {folder} could not be read: {said}."
     assert loaded.form.names.text() == "raw"
-    assert loaded.exporter.known_work() is None
+    assert loaded.exporter.plan.known_work() is None
 
 
 def test_what_cannot_even_be_asked_is_told(qtbot):
@@ -532,14 +568,14 @@ def test_no_choice_makes_the_window_wait_for_many_files(
         monkeypatch.setattr(export_choices, name, watched(getattr(export_choices, name)))
     dock, out = loaded, tmp_path / "out"
     out.mkdir()
-    dock.exporter.take_files([folder_of(tmp_path, viewer.layers["cells"])])
-    dock.exporter.name_target(out)
+    dock.exporter.plan.take_files([folder_of(tmp_path, viewer.layers["cells"])])
+    dock.exporter.plan.name_target(out)
     for name in ("format", "dtype", "output"):
         dock.form.controls[name].setCurrentIndex(1)
     judged(dock)
-    qtbot.waitUntil(lambda: dock.exporter.known_work() is not None, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: dock.exporter.plan.known_work() is not None, timeout=TIMEOUT)
     assert dock.form.names.text() == "2 images in raw"
-    assert [target.name for target in dock.exporter.known_work().targets] == [
+    assert [target.name for target in dock.exporter.plan.known_work().targets] == [
         "a_denoised.tif",
         "b_denoised.tif",
     ]
@@ -547,10 +583,10 @@ def test_no_choice_makes_the_window_wait_for_many_files(
     assert threading.main_thread() not in threads
     # What they become does not depend on these.
     threads.clear()
-    work = dock.exporter.known_work()
+    work = dock.exporter.plan.known_work()
     for name in ("dtype", "output"):
         dock.form.controls[name].setCurrentIndex(0)
-    assert dock.exporter.known_work() is work
+    assert dock.exporter.plan.known_work() is work
     assert not threads
 
 
@@ -559,9 +595,9 @@ def test_many_files_are_gone_on_with_as_long_as_some_are_unfinished(
 ):
     dock, out = loaded, tmp_path / "out"
     out.mkdir()
-    dock.exporter.take_files([folder_of(tmp_path, viewer.layers["cells"])])
-    dock.exporter.name_target(out)
-    qtbot.waitUntil(lambda: dock.exporter.known_work() is not None, timeout=TIMEOUT)
+    dock.exporter.plan.take_files([folder_of(tmp_path, viewer.layers["cells"])])
+    dock.exporter.plan.name_target(out)
+    qtbot.waitUntil(lambda: dock.exporter.plan.known_work() is not None, timeout=TIMEOUT)
     assert not dock.resume.isVisibleTo(dock)
     click(dock, "export")
     qtbot.waitUntil(slow_disk.wrote.is_set, timeout=TIMEOUT)
@@ -573,7 +609,7 @@ def test_many_files_are_gone_on_with_as_long_as_some_are_unfinished(
     done(dock)
     # It is not offered for a moment either, until somebody has looked.
     assert not dock.resume.isVisibleTo(dock)
-    qtbot.waitUntil(lambda: dock.exporter.known_work() is not None, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: dock.exporter.plan.known_work() is not None, timeout=TIMEOUT)
     assert not dock.resume.isVisibleTo(dock)
     assert sorted(entry.name for entry in out.iterdir()) == [
         "a_denoised.ome.tif",
@@ -593,9 +629,9 @@ def test_a_closed_dock_holds_neither_models_nor_layers(
     click(dock, "apply")
     done(dock)
     exporter = dock.exporter
-    exporter.name_target(tmp_path / "out.ome.tif")
-    assert exporter.known_work() is not None
-    model, layer = weakref.ref(exporter.model), weakref.ref(viewer.layers["cells"])
+    exporter.plan.name_target(tmp_path / "out.ome.tif")
+    assert exporter.plan.known_work() is not None
+    model, layer = weakref.ref(exporter.plan.model), weakref.ref(viewer.layers["cells"])
     # The dock and what it knew may be kept by whoever opened it.
     viewer.window.remove_dock_widget(dock)
     viewer.layers.remove("cells")

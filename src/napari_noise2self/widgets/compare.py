@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from qtpy.QtWidgets import QPushButton
 
-from napari_noise2self.widgets.compare_model import Comparer, Stage
+from napari_noise2self.widgets.compare_model import Comparer
 from napari_noise2self.widgets.compare_results import CurvesView, ResultsView
 from napari_noise2self.widgets.compare_view import CandidatesView, CompareForm
 from napari_noise2self.widgets.controller import controller_of
@@ -16,6 +15,7 @@ from napari_noise2self.widgets.controls import selectable
 from napari_noise2self.widgets.dock import Dock
 from napari_noise2self.widgets.layers import images_in
 from napari_noise2self.widgets.progress_view import WorkView, describe
+from napari_noise2self.widgets.runner import Stage
 from napari_noise2self.widgets.session import State
 from napari_noise2self.widgets.theme import Colours
 from napari_noise2self.widgets.words import escaped
@@ -39,17 +39,17 @@ class CompareWidget(Dock):
         self.form = CompareForm()
         self.form.edited.connect(self._edit)
         self.candidates = CandidatesView()
-        self.candidates.ticked.connect(self._ask("tick"))
-        self.candidates.model_chosen.connect(self._ask("add_model"))
+        self.candidates.ticked.connect(self.ask("tick"))
+        self.candidates.model_chosen.connect(self.ask("add_model"))
         self.compare = QPushButton()
         self.compare.setObjectName("compare")
         self.compare.clicked.connect(self._compare_or_stop)
         self.work = WorkView()
         self.message = selectable("message", "Message")
         self.results = ResultsView()
-        self.results.chosen.connect(self._ask("choose"))
-        self.results.tile_requested.connect(self._ask("tile"))
-        self.results.whole_requested.connect(self._ask("denoise_whole"))
+        self.results.chosen.connect(self.ask("choose"))
+        self.results.tile_requested.connect(self.ask("tile"))
+        self.results.whole_requested.connect(self.ask("denoise_whole"))
         self.curves = CurvesView()
         parts = (self.form, self.candidates, self.compare, self.work, self.message)
         self.lay_out(*parts, self.results, self.curves)
@@ -98,18 +98,11 @@ class CompareWidget(Dock):
         else:
             setattr(comparer.choices, name, value)
 
-    def _ask(self, wish: str) -> Callable[..., None]:
-        def ask(*arguments: Any) -> None:
-            if self.comparer is not None:
-                getattr(self.comparer, wish)(*arguments)
-
-        return ask
-
     def _compare_or_stop(self) -> None:
         comparer = self.comparer
         if comparer is None:
             return
-        if comparer.stage is not Stage.IDLE or self.session.state.running:
+        if not comparer.idle:
             comparer.stop()
             return
         comparer.compare()

@@ -16,7 +16,7 @@ from napari_noise2self.engine.filters.catalogue import (
 )
 from napari_noise2self.widgets.compare_region import Region, fits, is_small
 from napari_noise2self.widgets.compare_worker import Request
-from napari_noise2self.widgets.layers import Source, images_in
+from napari_noise2self.widgets.layers import Source, images_in, of_same_shape
 
 if TYPE_CHECKING:
     import napari
@@ -52,11 +52,6 @@ def candidates() -> dict[str, tuple[str, bool]]:
     return found | {name: (title, True) for name, title in NETWORK_TITLES.items()}
 
 
-def truths_of(viewer: napari.Viewer, layer: Image) -> list[Image]:
-    """The layers that can be the truth of a layer: of its shape."""
-    return [x for x in images_in(viewer) if x is not layer and _shape(x) == _shape(layer)]
-
-
 def asked(viewer: napari.Viewer, settings: Settings, choices: Choices) -> tuple[Region, Request]:
     """What is to be compared, and on which part of the layer.
 
@@ -73,7 +68,8 @@ def asked(viewer: napari.Viewer, settings: Settings, choices: Choices) -> tuple[
     models = [Path(name) for name in choices.models if name in choices.ticked]
     if not (names or models):
         raise InputError("No denoiser is ticked: tick at least one.")
-    truth = choices.truth if choices.truth in truths_of(viewer, source.layer) else None
+    truths = of_same_shape(source.layer, images_in(viewer))
+    truth = choices.truth if choices.truth in truths else None
     request = Request(
         source.data,
         source.axes,
@@ -87,9 +83,3 @@ def asked(viewer: napari.Viewer, settings: Settings, choices: Choices) -> tuple[
         None if truth is None else truth.name,
     )
     return region, request
-
-
-def _shape(layer: Image) -> tuple[int, ...]:
-    data = layer.data[0] if layer.multiscale else layer.data
-    shape = tuple(data.shape)
-    return (*shape[:-1], 3) if layer.rgb else shape

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import weakref
-from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_info
-from psygnal import Signal
-
 from napari_noise2self.engine.errors import Noise2SelfError
-from napari_noise2self.engine.events import Control, Notice
-from napari_noise2self.widgets.activity import Activity
-from napari_noise2self.widgets.compare_choices import Choices, asked, truths_of
+from napari_noise2self.engine.events import Notice
+from napari_noise2self.widgets.application import Application
+from napari_noise2self.widgets.compare_choices import Choices, asked
 from napari_noise2self.widgets.compare_curves import Curves
 from napari_noise2self.widgets.compare_layers import Gallery, grid_of
 from napari_noise2self.widgets.compare_region import Region, fits, is_small
-from napari_noise2self.widgets.compare_whole import whole
 from napari_noise2self.widgets.compare_words import versions
 from napari_noise2self.widgets.compare_worker import Request, comparison
-from napari_noise2self.widgets.layers import Source
-from napari_noise2self.widgets.task import Task, sentence
+from napari_noise2self.widgets.layers import Source, images_in, of_same_shape
+from napari_noise2self.widgets.runner import Runner, Stage
 
 if TYPE_CHECKING:
     import napari
@@ -30,20 +24,10 @@ if TYPE_CHECKING:
 
     from napari_noise2self.engine.comparison import Comparison, ComparisonEvent
     from napari_noise2self.engine.ranking import Ranking, Row
-    from napari_noise2self.widgets.application import Application
     from napari_noise2self.widgets.controller import Controller
 
 
-class Stage(Enum):
-    """What is going on; the only thing that decides what can be clicked."""
-
-    IDLE = "idle"
-    COMPARING = "comparing"
-    DENOISING = "denoising"
-    STOPPING = "stopping"
-
-
-class Comparer:
+class Comparer(Runner):
     """Compares denoisers on the chosen layer of a viewer when it is asked to.
 
     Parameters
@@ -55,17 +39,9 @@ class Comparer:
 
     Attributes
     ----------
-    changed : Signal()
-        Anything below has changed but the progress.
     progressed : Signal()
-        The progress has, or the curves.
-    stage : Stage
-    message : str
-        What the user should know: a notice or an error.
-    doing : str
-        What is being done.
-    fraction, seconds_left : float
-        Of the work; NaN where it is not known.
+        The progress has changed, or the curves.
+    choices : Choices
     region : Region or None
         What the rows speak of.
     ranking : Ranking or None
@@ -77,17 +53,11 @@ class Comparer:
     curves : Curves
     """
 
-    changed = Signal()
-    progressed = Signal()
+    title, logged_as = "Compare", "comparing"
 
     def __init__(self, viewer: napari.Viewer, controller: Controller) -> None:
-        self._viewer = weakref.ref(viewer)
-        self.controller = controller
-        self.session = controller.session
+        super().__init__(viewer, controller)
         self.choices = Choices()
-        self.stage = Stage.IDLE
-        self.message = self.doing = ""
-        self.fraction = self.seconds_left = math.nan
         self.region: Region | None = None
         self.ranking: Ranking | None = None
         self.comparison: Comparison | None = None
@@ -95,29 +65,18 @@ class Comparer:
         self.curves = Curves()
         self.gallery: Gallery | None = None
         self._request: Request | None = None
-        self._control = Control()
-        self._task: Task | None = None
-        self._whole: Application | None = None
-        self._activity = Activity(self._doing, self.changed, self.progressed)
-        viewer.layers.events.removed.connect(self._follow_layers)
-        grid_of(viewer).events.enabled.connect(self._follow_grid)
-        controller.attach(id(self))
+        self._link(viewer.layers.events.removed, self._follow_layers)
+        self._link(grid_of(viewer).events.enabled, self._follow_grid)
 
     def close(self) -> None:
         """Drop what is under way and let go of everything."""
-        viewer = self._viewer()
-        if viewer is not None:
-            viewer.layers.events.removed.disconnect(self._follow_layers)
-            grid_of(viewer).events.enabled.disconnect(self._follow_grid)
-        self._drop()
-        self._activity.close()
+        super().close()
         if self.gallery is not None:
             self.gallery.untile()
         self.gallery = self.region = self.ranking = self.comparison = self.chosen = None
         self._request = None
         self.choices = Choices()
         self.curves = Curves()
-        self.controller.detach(id(self))
 
     # -- what the user can do ------------------------------------------------
 
@@ -136,9 +95,8 @@ class Comparer:
     def compare(self) -> None:
         """Compare the chosen denoisers on the chosen layer."""
         viewer = self._viewer()
-        if viewer is None or self.stage is not Stage.IDLE or self.session.state.running:
+        if viewer is None or not self.idle:
             return
-        self.message = ""
         try:
             region, request = asked(viewer, self.session.settings, self.choices)
         except Exception as error:  # whatever it is, the button must not stay dead
@@ -150,26 +108,14 @@ class Comparer:
         self.gallery = Gallery(viewer, region)
         self.ranking = self.comparison = self.chosen = None
         self.curves = Curves()
-        self._control = Control()
         self._begin(Stage.COMPARING, "Preparing")
-        self._task = Task(
-            comparison,
-            request,
-            self._control,
-            on_result=self._take_result,
-            on_error=self._fail,
-            on_end=self._end,
-        )
-        self.changed.emit()
+        self._start(comparison, request, self._control, on_result=self._take_result)
 
     def stop(self) -> None:
-        """End what is under way and keep what is complete."""
-        if self.stage in (Stage.COMPARING, Stage.DENOISING):
-            self.stage = Stage.STOPPING
-            self._control.stop()
-            self.changed.emit()
-        elif self.stage is Stage.IDLE:
+        """End what is under way, also in *Denoise*, and keep what is complete."""
+        if self.stage is Stage.IDLE:
             self.controller.stop()
+        super().stop()
 
     def choose(self, row: Row) -> None:
         """Show a row as a layer, and let the other buttons speak of it."""
@@ -192,20 +138,21 @@ class Comparer:
         row, region, viewer = self.favourite, self.region, self._viewer()
         if row is None or region is None or viewer is None or not self.can_denoise:
             return
-        self.message = ""
         if self.gallery is not None:
             self.gallery.untile()
         if "network" in row.settings:
             self._train(row, region)
             return
-        self._control = Control()
-        self._begin(Stage.DENOISING, f"Denoising with {row.name}")
-        self._whole = whole(viewer, region.source, row, self._control)
-        self._whole.progressed.connect(self._show_progress)
-        self._whole.ended.connect(self._whole_ended)
-        self._whole.failed.connect(self._fail)
-        self._whole.start()
-        self.changed.emit()
+        self._begin(Stage.APPLYING, f"Denoising with {row.name}")
+        info = {
+            "denoiser": row.name,
+            "parameters": row.parameters,
+            "settings": dict(row.settings),
+        }
+        application = partial(
+            Application, viewer, region.source, row.denoiser, row.name, info, self._control
+        )
+        self._apply([application])
 
     # -- what is known -------------------------------------------------------
 
@@ -220,12 +167,7 @@ class Comparer:
     @property
     def can_denoise(self) -> bool:
         """Whether the whole layer can be denoised now."""
-        return (
-            self.stage is Stage.IDLE
-            and not self.session.state.running
-            and self.favourite is not None
-            and self.source_there
-        )
+        return self.idle and self.favourite is not None and self.source_there
 
     @property
     def source_there(self) -> bool:
@@ -236,7 +178,9 @@ class Comparer:
     def truths(self) -> list[Image]:
         """The layers that can be the truth of the chosen one."""
         viewer, layer = self._viewer(), self.session.settings.layer
-        return [] if viewer is None or layer is None else truths_of(viewer, layer)
+        if viewer is None or layer is None:
+            return []
+        return of_same_shape(layer, images_in(viewer))
 
     def may_be_whole(self) -> tuple[bool, bool]:
         """Whether all of the chosen layer can be compared on, and whether it is by default."""
@@ -259,14 +203,6 @@ class Comparer:
         }
 
     # -- the work ------------------------------------------------------------
-
-    def _begin(self, stage: Stage, doing: str) -> None:
-        self.stage, self.doing = stage, doing
-        self.fraction = self.seconds_left = math.nan
-
-    def _doing(self) -> tuple[str, float] | None:
-        """What napari's activity dock says."""
-        return None if self.stage is Stage.IDLE else (f"Compare: {self.doing}", self.fraction)
 
     def _take_result(self, result: Any) -> None:
         if isinstance(result, Notice):
@@ -294,17 +230,13 @@ class Comparer:
                 if complete
                 else "Stopped before any denoiser was done."
             )
-        self.stage = Stage.IDLE
         self.changed.emit()
-
-    def _show_progress(self, doing: str, fraction: float, seconds_left: float) -> None:
-        self.doing, self.fraction, self.seconds_left = doing, fraction, seconds_left
-        self.progressed.emit()
 
     def _train(self, row: Row, region: Region) -> None:
         """Train the network of a row on the whole layer, the way *Denoise* does."""
         from napari_noise2self.engine.partition import Grid, partition_from
 
+        self.message = ""
         chosen, settings = self.session.settings, row.settings
         partition = partition_from(settings["partition"])
         assert isinstance(partition, Grid)  # all that noise reports suggest
@@ -318,37 +250,6 @@ class Comparer:
         chosen.region, chosen.target = "all", None
         self.controller.train()
         self.changed.emit()
-
-    def _whole_ended(self, message: str, complete: bool) -> None:
-        self._whole = None
-        self.message = message
-        self.stage = Stage.IDLE
-        show_info(message)
-        self.changed.emit()
-
-    def _fail(self, error: Exception) -> None:
-        self.message = sentence(error, "comparing")
-        self._whole = None
-        self.stage = Stage.IDLE
-        self.changed.emit()
-
-    def _drop(self) -> None:
-        """End what is under way, and hear no more of it."""
-        self._control.stop()
-        if self._task is not None:
-            self._task.drop()
-            self._task = None
-        if self._whole is not None:
-            self._whole.abandon()
-            self._whole = None
-        self.stage = Stage.IDLE
-
-    def _end(self, task: Task) -> None:
-        if task is self._task:
-            self._task = None
-            if self._whole is None:
-                self.stage = Stage.IDLE
-            self.changed.emit()
 
     def _follow_layers(self, event: Any = None) -> None:
         """The layer is gone: nobody waits for what is computed of it."""

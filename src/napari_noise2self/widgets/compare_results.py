@@ -20,7 +20,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_noise2self.widgets.compare_model import Comparer, Stage
 from napari_noise2self.widgets.compare_table import RankingTable
 from napari_noise2self.widgets.compare_words import (
     as_csv,
@@ -30,11 +29,13 @@ from napari_noise2self.widgets.compare_words import (
     winner_sentence,
 )
 from napari_noise2self.widgets.controls import Choice, new_button, new_form, selectable
+from napari_noise2self.widgets.runner import Stage
 from napari_noise2self.widgets.words import escaped
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.ranking import Row
     from napari_noise2self.widgets.compare_figure import CurveFigure
+    from napari_noise2self.widgets.compare_model import Comparer
     from napari_noise2self.widgets.theme import Colours
 
 
@@ -125,7 +126,7 @@ class ResultsView(QWidget):
             tip = "The layer that was compared on is no longer there"
         elif row is None:
             tip = "No denoiser has a result"
-        elif comparer.stage is not Stage.IDLE or comparer.session.state.running:
+        elif not comparer.idle:
             tip = "Wait until the present work has ended, or stop it"
         elif "network" in row.settings:
             tip = "Train this network on all of the layer, with these settings, as Denoise does"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -102,6 +103,15 @@ class Dock(QWidget):
             return
         self._models.append(self.opened(viewer))
         self.connected(viewer)
+
+    def ask(self, wish: str) -> Callable[..., None]:
+        """A slot that calls a method of the model by its name, as long as the dock is open."""
+
+        def slot(*arguments: Any) -> None:
+            if self._models:
+                operator.attrgetter(wish)(self._models[0])(*arguments)
+
+        return slot
 
     def link(self, signal: Any, slot: Callable[..., None]) -> None:
         """Listen to a signal as long as the dock is open."""

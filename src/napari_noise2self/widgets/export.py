@@ -16,9 +16,10 @@ from napari_noise2self.widgets.controller import controller_of
 from napari_noise2self.widgets.controls import selectable
 from napari_noise2self.widgets.dock import Dock
 from napari_noise2self.widgets.export_choices import FORMATS
-from napari_noise2self.widgets.export_model import Exporter, Stage
+from napari_noise2self.widgets.export_model import Exporter
 from napari_noise2self.widgets.export_view import ExportForm, ModelView
 from napari_noise2self.widgets.progress_view import WorkView
+from napari_noise2self.widgets.runner import Stage
 from napari_noise2self.widgets.target_dialog import (
     ask_for_folder,
     ask_for_model_file,
@@ -44,23 +45,23 @@ class ExportWidget(Dock):
         super().__init__(napari_viewer)
         self.setAcceptDrops(True)
         self.model = ModelView()
-        self.model.chosen.connect(self._ask("choose"))
-        self.model.load_requested.connect(self._ask("load"))
-        self.model.tune_requested.connect(self._ask("tune"))
+        self.model.chosen.connect(self.ask("plan.choose"))
+        self.model.load_requested.connect(self.ask("load"))
+        self.model.tune_requested.connect(self.ask("tune"))
         self.model.save_requested.connect(self._ask_where_to_save)
         self.form = ExportForm()
         self.form.edited.connect(self._edit)
-        self.form.files_chosen.connect(self._ask("take_files"))
+        self.form.files_chosen.connect(self.ask("plan.take_files"))
         self.form.where_requested.connect(self._ask_where)
-        self.apply = self._button("Appl&y", "apply", self._ask("apply"))
+        self.apply = self._button("Appl&y", "apply", self.ask("apply"))
         self.export = self._button("&Export", "export", self._export)
         self.resume = self._button("Res&ume", "resume", self._resume)
-        self.stop = self._button("S&top", "stop", self._ask("stop"))
+        self.stop = self._button("S&top", "stop", self.ask("stop"))
         self.apply.setToolTip("<qt>Denoise each selected layer into a new layer.</qt>")
         self.resume.setToolTip("<qt>Go on with the unfinished result that is there.</qt>")
         self.work = WorkView()
         self.message = selectable("message", "Message")
-        self.open = self._button("Ope&n the result", "open", self._ask("open_written"))
+        self.open = self._button("Ope&n the result", "open", self.ask("open_written"))
         self.open.setToolTip("<qt>Add what was written as layers, as their files have them.</qt>")
         buttons = QHBoxLayout()
         for button in (self.apply, self.export, self.resume, self.stop):
@@ -115,7 +116,7 @@ class ExportWidget(Dock):
         models = [path for path in paths if path.suffix.lower() == ".safetensors"]
         images = [path for path in paths if path not in models]
         if images:
-            exporter.take_files(images)
+            exporter.plan.take_files(images)
         if models:
             exporter.load(models[0])
 
@@ -124,20 +125,13 @@ class ExportWidget(Dock):
         if exporter is None:
             return
         if name == "axes":
-            exporter.name_axes(value)
+            exporter.plan.name_axes(value)
         elif name == "where":
-            exporter.name_target(value)
+            exporter.plan.name_target(value)
         elif name == "images":
             self._show()  # nothing was chosen
         else:
-            exporter.set(name, value)
-
-    def _ask(self, wish: str) -> Callable[..., None]:
-        def ask(*arguments: Any) -> None:
-            if self.exporter is not None:
-                getattr(self.exporter, wish)(*arguments)
-
-        return ask
+            exporter.plan.set(name, value)
 
     def _ask_where(self, then: Callable[[], None] | None = None) -> None:
         """Ask for the file to be, or the folder, and go on."""
@@ -146,20 +140,20 @@ class ExportWidget(Dock):
             return
 
         def chosen(path: Path) -> None:
-            exporter.name_target(path)
+            exporter.plan.name_target(path)
             if then is not None:
                 then()
 
-        choices = exporter.choices
-        if exporter.takes_folder:
+        plan = exporter.plan
+        if plan.takes_folder:
             ask_for_folder(self, "The folder for the results", chosen)
             return
-        kind = FORMATS[choices.format].kind
-        work = exporter.known_work()
+        kind = FORMATS[plan.choices.format].kind
+        work = plan.known_work()
         if work is not None:
             suggestion = work.targets[0]
-        elif exporter.layers and not choices.images:
-            suggestion = suggested(exporter.layers[0], kind)
+        elif plan.layers and not plan.choices.images:
+            suggestion = suggested(plan.layers[0], kind)
         else:
             suggestion = Path("denoised")
         kinds = list(dict.fromkeys((kind, *(entry.kind for entry in FORMATS.values()))))
@@ -169,13 +163,14 @@ class ExportWidget(Dock):
         exporter = self.exporter
         if exporter is None:
             return
-        if exporter.choices.folder is None and (exporter.layers or exporter.choices.images):
+        plan = exporter.plan
+        if plan.choices.folder is None and (plan.layers or plan.choices.images):
             self._ask_where(self._export)
             return
         targets: list[Path] = []
         # What cannot be done is said by the exporter.
         with contextlib.suppress(Noise2SelfError, OSError):
-            targets = exporter.work().targets
+            targets = plan.work().targets
         when_free(
             self,
             targets,
@@ -186,7 +181,7 @@ class ExportWidget(Dock):
 
     def _resume(self) -> None:
         exporter = self.exporter
-        work = None if exporter is None else exporter.known_work()
+        work = None if exporter is None else exporter.plan.known_work()
         if exporter is None or work is None:
             return
         # What is unfinished beside a file that exists was begun to replace it.
@@ -197,9 +192,9 @@ class ExportWidget(Dock):
 
     def _ask_where_to_save(self) -> None:
         exporter = self.exporter
-        if exporter is None or exporter.model is None:
+        if exporter is None or exporter.plan.model is None:
             return
-        ask_for_model_file(self, exporter.model.name, exporter.save_model)
+        ask_for_model_file(self, exporter.plan.model.name, exporter.save_model)
 
     # -- what it says --------------------------------------------------------
 
@@ -207,18 +202,19 @@ class ExportWidget(Dock):
         exporter = self.exporter
         if exporter is None:
             return
-        idle, files = exporter.idle, bool(exporter.choices.images)
-        self.model.show_exporter(exporter)
-        self.form.show_exporter(exporter)
-        ready = idle and exporter.model is not None
-        some = files or bool(exporter.layers)
+        idle, plan = exporter.idle, exporter.plan
+        self.model.show_plan(plan, idle)
+        self.form.show_plan(plan, idle)
+        files = bool(plan.choices.images)
+        ready = idle and plan.model is not None
+        some = files or bool(plan.layers)
         self.apply.setVisible(not files)
         self.apply.setEnabled(ready and some and not files)
         self.export.setEnabled(ready and some)
         self.export.setToolTip(
             "<qt>Denoise into files.</qt>" if ready else "<qt>Choose a model first.</qt>"
         )
-        work = exporter.known_work() if idle else None
+        work = plan.known_work() if idle else None
         self.resume.setVisible(work is not None and work.can_go_on)
         busy = exporter.stage is not Stage.IDLE
         self.stop.setVisible(busy)

@@ -36,7 +36,7 @@ from napari_noise2self.widgets.settings_view import TIPS
 from napari_noise2self.widgets.target_dialog import MODELS, file_dialog
 
 if TYPE_CHECKING:
-    from napari_noise2self.widgets.export_model import Exporter
+    from napari_noise2self.widgets.export_plan import Plan
 
 _TIPS = {
     "images": (
@@ -112,37 +112,37 @@ class ModelView(QWidget):
         rows.addWidget(self.doubts)
         rows.addLayout(bottom)
 
-    def show_exporter(self, exporter: Exporter) -> None:
+    def show_plan(self, plan: Plan, idle: bool) -> None:
         """Show the models and what is known of the chosen one."""
-        model, idle = exporter.model, exporter.idle
+        model = plan.model
         with QSignalBlocker(self.box):
             self.box.clear()
-            for known in exporter.models:
+            for known in plan.models:
                 self.box.addItem(shortened(known.name), known)
             self.box.set_value(model)
-        self.box.setEnabled(idle and bool(exporter.models))
+        self.box.setEnabled(idle and bool(plan.models))
         self.load.setEnabled(idle)
         self.about.setText(
             "Train one in the dock Denoise, or load or drop one that was saved."
             if model is None
             else in_words(model)
         )
-        self.doubts.setVisible(model is not None and exporter.doubts is not None)
-        self.doubts.setText(self._judgement(exporter))
-        self.tune.setVisible(model is not None and not exporter.choices.images)
-        self.tune.setEnabled(idle and bool(exporter.layers))
+        self.doubts.setVisible(model is not None and plan.doubts is not None)
+        self.doubts.setText(self._judgement(plan))
+        self.tune.setVisible(model is not None and not plan.choices.images)
+        self.tune.setEnabled(idle and bool(plan.layers))
         self.save.setVisible(model is not None and model.path is None)
         self.save.setEnabled(idle)
 
     @staticmethod
-    def _judgement(exporter: Exporter) -> str:
-        doubts = exporter.doubts
+    def _judgement(plan: Plan) -> str:
+        doubts = plan.doubts
         if doubts is None:
             return ""
         if not doubts:
-            count = len(exporter.layers)
+            count = len(plan.layers)
             what = "the selected layers" if count > 1 else "the selected layer"
-            if exporter.choices.images:
+            if plan.choices.images:
                 what = "the first of the images"
             elif count > MOST_JUDGED:
                 what = f"the first {MOST_JUDGED} of the selected layers"
@@ -215,32 +215,32 @@ class ExportForm(SettingsForm):
         form.addRow(label, row)
         self.register("where", "Where", self.where, self._show_where)
 
-    def show_exporter(self, exporter: Exporter) -> None:
+    def show_plan(self, plan: Plan, idle: bool) -> None:
         """Show what is chosen."""
-        choices, idle, files = exporter.choices, exporter.idle, exporter.choices.images
+        choices, files = plan.choices, plan.choices.images
         for name in ("in_view", "output", "dtype", "format"):
             self.show_value(name, getattr(choices, name))
         kind = "layers"
         if files:
             kind = "folder" if is_folder(files[0]) else "files"
         self.show_value("images", kind)
-        self.names.setText(_names(exporter))
-        self._show_axes(exporter)
-        work = exporter.known_work()
+        self.names.setText(_names(plan))
+        self._show_axes(plan)
+        work = plan.known_work()
         target: Path | None = choices.folder
-        if not exporter.takes_folder:
+        if not plan.takes_folder:
             target = work.targets[0] if work is not None else None
         self.show_value("where", target)
         for control in (*self.controls.values(), self.browse):
             control.setEnabled(idle)
         self.frames.setEnabled(idle and not files)
 
-    def _show_axes(self, exporter: Exporter) -> None:
-        if exporter.choices.images:
-            note = "" if exporter.choices.axes else "as each file says"
-            self.axes.show_axes(exporter.choices.axes, note)
+    def _show_axes(self, plan: Plan) -> None:
+        if plan.choices.images:
+            note = "" if plan.choices.axes else "as each file says"
+            self.axes.show_axes(plan.choices.axes, note)
             return
-        known = [known_axes(layer) for layer in exporter.layers]
+        known = [known_axes(layer) for layer in plan.layers]
         letters = list(dict.fromkeys(axes.letters for axes in known))
         if len(letters) == 1:
             self.axes.show_axes(letters[0], axes_note(known[0]))
@@ -276,12 +276,12 @@ class ExportForm(SettingsForm):
         dialog.open()
 
 
-def _names(exporter: Exporter) -> str:
-    files: Sequence[Path] = exporter.choices.images
+def _names(plan: Plan) -> str:
+    files: Sequence[Path] = plan.choices.images
     if not files:
-        names = [shortened(layer.name, 30) for layer in exporter.layers]
+        names = [shortened(layer.name, 30) for layer in plan.layers]
         return _some(names) if names else "No image layer is selected."
-    work = exporter.known_work()
+    work = plan.known_work()
     if len(files) == 1 and not is_folder(files[0]):
         return shortened(files[0].name)
     if work is None:

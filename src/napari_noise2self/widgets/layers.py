@@ -107,13 +107,19 @@ def possible_targets(layer: Image | None, images: Iterable[Image]) -> list[Image
         return []
     return [
         image
-        for image in images
-        if image is not layer
-        and KEY not in image.metadata
-        and image.rgb == layer.rgb
-        # A fourth sample of colours is opacity.
-        and _shape(image)[: image.ndim] == _shape(layer)[: layer.ndim]
+        for image in of_same_shape(layer, images)
+        if KEY not in image.metadata and image.rgb == layer.rgb
     ]
+
+
+def of_same_shape(layer: Image, images: Iterable[Image]) -> list[Image]:
+    """The other images of the shape of a layer, whether or not their colours have opacity."""
+
+    def shape(image: Image) -> tuple[int, ...]:
+        # A fourth sample of colours is opacity.
+        return (*_shape(image)[: image.ndim], *([3] if image.rgb else []))
+
+    return [image for image in images if image is not layer and shape(image) == shape(layer)]
 
 
 def axes_of(layer: Image) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from qtpy.QtWidgets import QFrame
@@ -37,14 +36,14 @@ class NoiseWidget(Dock):
         self.form = NoiseForm()
         self.form.edited.connect(self._edit)
         self.noise = NoiseView()
-        self.noise.measure_requested.connect(self._ask("measure"))
-        self.noise.cancel_requested.connect(self._ask("cancel"))
-        self.noise.defects_requested.connect(self._ask("look_for_defects"))
-        self.noise.take_requested.connect(self._ask("take_suggestion"))
+        self.noise.measure_requested.connect(self.ask("measure"))
+        self.noise.cancel_requested.connect(self.ask("cancel"))
+        self.noise.defects_requested.connect(self.ask("look_for_defects"))
+        self.noise.take_requested.connect(self.ask("take_suggestion"))
         self.residual = ResidualView()
-        self.residual.examine_requested.connect(self._examine)
-        self.residual.cancel_requested.connect(self._ask("cancel"))
-        self.residual.map_requested.connect(self._ask("show_map"))
+        self.residual.examine_requested.connect(self.ask("examine"))
+        self.residual.cancel_requested.connect(self.ask("cancel"))
+        self.residual.map_requested.connect(self.ask("show_map"))
         line = QFrame()
         line.setFrameShape(QFrame.Shape.HLine)
         self.lay_out(self.form, self.noise, line, self.residual, least=_LEAST_HEIGHT)
@@ -89,17 +88,6 @@ class NoiseWidget(Dock):
             self._show()
         else:
             setattr(self.session.settings, name, value)
-
-    def _ask(self, wish: str) -> Callable[..., None]:
-        def ask(*_: Any) -> None:
-            if self.inspector is not None:
-                getattr(self.inspector, wish)()
-
-        return ask
-
-    def _examine(self, denoised: Any) -> None:
-        if self.inspector is not None:
-            self.inspector.examine(denoised)
 
     # -- what it says --------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from napari_noise2self.engine.layout import Layout
-from napari_noise2self.widgets.layers import Source, images_in
+from napari_noise2self.widgets.layers import Source, images_in, of_same_shape
 from napari_noise2self.widgets.noise_layers import show_defects, show_map
 from napari_noise2self.widgets.noise_worker import (
     Defects,
@@ -144,12 +144,11 @@ class Inspector:
         viewer, chosen = self._viewer(), self._layer
         if viewer is None or chosen is None:
             return []
-        shape = _shape(chosen)
-        same = [x for x in images_in(viewer) if x is not chosen and _shape(x) == shape]
         ours = f"{chosen.name} denoised"
         # A result says how it was made once it is finished.
         return sorted(
-            same, key=lambda x: (not x.name.startswith(ours), "noise2self" not in x.metadata)
+            of_same_shape(chosen, images_in(viewer)),
+            key=lambda x: (not x.name.startswith(ours), "noise2self" not in x.metadata),
         )
 
     # -- the work ------------------------------------------------------------
@@ -250,9 +249,3 @@ class Inspector:
         self.measured = self.residual = self._source = None
         self.message = self.residual_message = ""
         self.cancel()
-
-
-def _shape(layer: Image) -> tuple[int, ...]:
-    data = layer.data[0] if layer.multiscale else layer.data
-    shape = tuple(data.shape)
-    return (*shape[:-1], 3) if layer.rgb else shape
