@@ -2,22 +2,26 @@
 
     python benchmarks/axes.py [--seeds 2] [--side 192] [--epochs N]
 
-On simulated stacks, whose truth is known: nuclei along Z, vesicles in time, and tissue in
-two channels.  For each way the PSNR over the whole stack and the seconds of training and
-prediction; for channels also how much one changes when the other shows something else.
+On simulated stacks, whose truth is known: nuclei along Z, at several distances of the slices,
+vesicles in time, and tissue in two channels; and the three channels of a real field, at range
+255.  For each way the PSNR over the whole stack and the seconds of training and prediction; for
+channels also how much one changes when another shows something else.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from common import print_table, write_result
+from common import data_folder, print_table, write_result
+from skimage.io import imread
 
 import napari_noise2self as n2s
 from napari_noise2self.stacks.samples import nuclei, tissue, vesicles
+from napari_noise2self.stacks.samples.nuclei import DEPTH_STEP
 
 DEPTHS: dict[str, dict[str, Any]] = {
     "slice by slice": {},
@@ -28,6 +32,17 @@ DEPTHS: dict[str, dict[str, Any]] = {
 CHANNELS: dict[str, dict[str, Any]] = {
     use: {"channel_use": use} for use in ("together", "shared", "apart")
 }
+# Slices of a stack that is thinned out, and the ways in which they are compared.
+THINNED = 16
+STEPS = (1, 2, 4, 8)
+STEP_WAYS = {
+    "slice by slice": {},
+    "1 neighbour": {"context": 1},
+    "volume": {"volume": True},
+    "volume, grid 1x2x2": {"volume": True, "partition": n2s.Grid((1, 2, 2))},
+}
+# One field in three channels, and its truth.
+FIELD = "fmd/Confocal_BPAE_{}_{}.png"
 
 
 def psnr(axes: str, truth: np.ndarray, image: np.ndarray) -> float:
@@ -66,6 +81,42 @@ def run(sample: Any, settings: dict[str, Any], epochs: float | None) -> dict[str
     return row | ({"bleeding": bleeding(denoiser, axes, noisy, denoised)} if axes[0] == "C" else {})
 
 
+def thinned(sample: Any, step: int) -> Any:
+    """Every so many slices of a stack, as if it had been taken with coarser steps in Z."""
+    first = (len(sample.truth) - step * THINNED) // 2
+    taken = slice(first, first + step * THINNED, step)
+    noisy = replace(sample.noisy, data=np.asarray(sample.noisy.data)[taken])
+    return replace(sample, noisy=noisy, truth=np.asarray(sample.truth)[taken])
+
+
+def field(epochs: float | None, seeds: int) -> list[dict[str, Any]]:
+    """The three channels of a real field, which show different stains."""
+    folder = data_folder()
+    noisy, truth = (
+        np.stack([imread(folder / FIELD.format(channel, kind)) for channel in "RGB"])
+        for kind in ("raw1", "gt")
+    )
+    rows = []
+    for way, settings in CHANNELS.items():
+        found = []
+        for seed in range(seeds):
+            config = n2s.TrainingConfig(epochs=epochs, seed=seed, **settings)
+            denoiser = n2s.Denoiser(config).fit(noisy, "CYX")
+            denoised = denoiser.predict(noisy, "CYX")
+            each = [n2s.psnr(*pair, data_range=255.0) for pair in zip(truth, denoised, strict=True)]
+            found.append(
+                {
+                    "psnr": float(np.mean(each)),
+                    **{f"psnr_{c}": float(value) for c, value in zip("RGB", each, strict=True)},
+                    "training_s": float(denoiser.summary["seconds"]),
+                    "output": denoiser.resolved_output(),
+                    "bleeding": bleeding(denoiser, "CYX", noisy, denoised),
+                }
+            )
+        rows.append({"stack": "FMD confocal BPAE (CYX)", "way": way, **mean(found)})
+    return rows
+
+
 def mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Of several seeds."""
     return {
@@ -80,23 +131,39 @@ if __name__ == "__main__":
     parser.add_argument("--side", type=int, default=192)
     parser.add_argument("--epochs", type=float)
     arguments = parser.parse_args()
-    side = arguments.side
-    tables = {
-        "nuclei (ZYX)": (nuclei, (16, side, side), DEPTHS),
-        "vesicles (TYX)": (vesicles, (24, side, side), DEPTHS),
-        "tissue (CZYX)": (tissue, (16, side, side), CHANNELS),
+    side, seeds = arguments.side, range(arguments.seeds)
+    tables: dict[str, tuple[list[Any], dict[str, Any]]] = {
+        "nuclei (ZYX)": ([nuclei((16, side, side), seed) for seed in seeds], DEPTHS),
+        "vesicles (TYX)": ([vesicles((24, side, side), seed) for seed in seeds], DEPTHS),
+        "tissue (CZYX)": ([tissue((16, side, side), seed) for seed in seeds], CHANNELS),
     }
+    deep = [nuclei((max(STEPS) * THINNED, side, side), seed) for seed in seeds]
+    for step in STEPS:
+        distance = f"nuclei, slices {step * DEPTH_STEP:.1f} µm apart (ZYX)"
+        tables[distance] = ([thinned(sample, step) for sample in deep], STEP_WAYS)
     rows = []
-    for name, (make, shape, ways) in tables.items():
-        table = []
-        samples = [make(shape, seed) for seed in range(arguments.seeds)]
-        for way, settings in ways.items():
-            found = [
-                run(sample, {**settings, "seed": seed}, arguments.epochs)
-                for seed, sample in enumerate(samples)
-            ]
-            table.append({"stack": name, "way": way, **mean(found)})
+
+    def take(table: list[dict[str, Any]]) -> None:
+        """Written after every table: a run that is cut off keeps the whole ones."""
         print_table(table)
-        print()
-        rows += table
-    write_result("axes", rows, seeds=arguments.seeds, side=side, epochs=arguments.epochs)
+        print(flush=True)
+        rows.extend(table)
+        write_result("axes", rows, seeds=len(seeds), side=side, epochs=arguments.epochs)
+
+    for name, (samples, ways) in tables.items():
+        take(
+            [
+                {
+                    "stack": name,
+                    "way": way,
+                    **mean(
+                        [
+                            run(sample, {**settings, "seed": seed}, arguments.epochs)
+                            for seed, sample in enumerate(samples)
+                        ]
+                    ),
+                }
+                for way, settings in ways.items()
+            ]
+        )
+    take(field(arguments.epochs, len(seeds)))

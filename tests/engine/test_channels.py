@@ -55,6 +55,40 @@ def test_channels_together_do(two):
     assert not np.array_equal(first, changed)
 
 
+def test_channels_are_kept_apart_unless_it_is_said_otherwise(two):
+    settings = TrainingConfig(**QUICK, device="cpu")
+    denoiser = Denoiser(settings).fit(two, "CTYX")
+    other = two.copy()
+    other[1] = other[1][:, ::-1] * 1.1
+    first, changed = (denoiser.predict(image, "CTYX")[0] for image in (two, other))
+    np.testing.assert_array_equal(first, changed)
+    assert denoiser.config.channel_use == "apart"
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "use"),
+    [
+        ("YX", (64, 64), "together"),
+        ("YXS", (64, 64, 3), "together"),
+        ("CYX", (5, 64, 64), "apart"),
+        # Each would take as long as one.
+        ("CYX", (6, 64, 64), "together"),
+    ],
+)
+def test_how_channels_are_seen_follows_from_what_they_are(axes, shape, use):
+    settings = TrainingConfig()
+    assert settings.channels_of(settings.layout(shape, axes)) == use
+    asked = TrainingConfig(channel_use="shared")
+    assert asked.channels_of(asked.layout(shape, axes)) == "shared"
+
+
+def test_how_channels_are_seen_is_settled_for_each_image_anew(two):
+    denoiser = Denoiser(TrainingConfig(**QUICK, device="cpu")).fit(two, "CTYX")
+    colours = np.moveaxis(two[:, 0], 0, -1)[..., [0, 1, 1]]
+    assert denoiser.fit(colours, "YXS").config.channel_use == "together"
+    assert denoiser.fit(two, "CTYX").config.channel_use == "apart"
+
+
 def test_a_shared_network_treats_channels_alike(two):
     denoiser = Denoiser(config("shared", averaging=False, output="single-pass")).fit(two, "CTYX")
     shift, scale = denoiser.trained.normalisation.offset, denoiser.trained.normalisation.scale

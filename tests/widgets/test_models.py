@@ -86,11 +86,11 @@ def test_settings_make_a_config():
     assert not Settings(volume=True).config("YX").volume
     assert Settings(volume=True).config("ZYX").volume
     movie = Settings(volume=True).config("TCYX")
-    assert (movie.volume, movie.depth_axis, movie.channel_use) == (True, "T", "together")
+    assert (movie.volume, movie.depth_axis, movie.channel_use) == (True, "T", "auto")
     seen = Settings(context=1, channel_use="apart")
     assert (seen.config("ZCYX").context, seen.config("ZCYX").channel_use) == (1, "apart")
     assert seen.config("TYX").depth_axis == "T"
-    assert (seen.config("YX").context, seen.config("YXS").channel_use) == (0, "together")
+    assert (seen.config("YX").context, seen.config("YXS").channel_use) == (0, "auto")
     assert Settings(volume=True, context=1).config("ZYX").context == 0
     with pytest.raises(InputError, match="at least 8"):
         Settings(width=4, extent=7).config("YX")

@@ -63,7 +63,7 @@ def denoise(
     volume: Volume = False,
     context: Context = 0,
     depth_axis: DepthAxis = None,
-    channels: Channels = "together",
+    channels: Channels = "auto",
     region: Region = None,
     device: Device = "auto",
     seed: Seed = 0,

@@ -142,10 +142,10 @@ DepthAxis = Annotated[
     ),
 ]
 Channels = Annotated[
-    Literal["together", "shared", "apart"],
+    Literal["auto", "together", "shared", "apart"],
     _option(
         "Channels: seen at once by one network (together), images of their own for one network "
-        "(shared), or a network for each (apart).",
+        "(shared), or a network for each (apart); auto keeps up to five apart, and RGB together.",
         "KIND",
         LEARNING,
         "--channels",

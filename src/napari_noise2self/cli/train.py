@@ -67,7 +67,7 @@ def train(
     volume: Volume = False,
     context: Context = 0,
     depth_axis: DepthAxis = None,
-    channels: Channels = "together",
+    channels: Channels = "auto",
     region: Region = None,
     series: Series = False,
     device: Device = "auto",

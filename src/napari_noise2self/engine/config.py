@@ -33,8 +33,11 @@ Device = Literal["auto", "cuda", "mps", "cpu"]
 Replacement = Literal["mean", "median", "neighbor", "uniform", "zero"]
 Objective = Literal["n2s", "n2n", "n2t", "sure"]
 Recipe = Literal["default", "plain"]
-ChannelUse = Literal["together", "shared", "apart"]
+ChannelUse = Literal["auto", "together", "shared", "apart"]
 DepthAxis = Literal["Z", "T"]
+# So many channels have networks of their own, unless it is asked for otherwise: each takes as
+# long as the first.
+MOST_APART = 5
 
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -86,11 +89,13 @@ class TrainingConfig(BaseModel):
     depth_axis : {"Z", "T"}, optional
         What is taken as depth by `volume` and `context`.  None takes Z, and
         for `context` T where there is no Z.
-    channel_use : {"together", "shared", "apart"}
+    channel_use : {"auto", "together", "shared", "apart"}
         One network sees all channels at once; or one network learns from all
         of them, each an image of its own; or each channel has a network.
         Together the channels share what they know of the same structures, but
-        what one alone shows can bleed into another.
+        what one alone shows can bleed into another.  "auto" keeps up to five
+        channels apart, and takes more, and the samples of colour images (an
+        axis S), together; a trained denoiser says which it was.
     batch_size : int
         Crops per training step.
     crop_size : int
@@ -141,7 +146,7 @@ class TrainingConfig(BaseModel):
     volume: bool = False
     context: int = Field(default=0, ge=0, le=8)
     depth_axis: DepthAxis | None = None
-    channel_use: ChannelUse = "together"
+    channel_use: ChannelUse = "auto"
     batch_size: int = Field(default=4, ge=1)
     crop_size: int = Field(default=128, ge=16)
     learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -207,6 +212,18 @@ class TrainingConfig(BaseModel):
                 )
             depth = "T"
         return Layout.of(shape, axes, self.volume or self.context > 0, depth)
+
+    def channels_of(self, layout: Layout) -> ChannelUse:
+        """What "auto" stands for in images that are read so, or what was asked for.
+
+        Parameters
+        ----------
+        layout : Layout
+        """
+        if self.channel_use != "auto":
+            return self.channel_use
+        alone = "S" not in layout.axes and 1 < layout.channels <= MOST_APART
+        return "apart" if alone else "together"
 
     @field_validator("partition", mode="before")
     @classmethod

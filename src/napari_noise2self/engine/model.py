@@ -84,22 +84,25 @@ class Denoiser:
         self, config: TrainingConfig | None = None, network: nn.Module | None = None
     ) -> None:
         config = config or TrainingConfig()
-        if network is not None:
-            config = config.model_copy(update={"network": "custom"})
-        elif config.network == "custom":
+        if network is None and config.network == "custom":
             raise InputError(
                 "The network 'custom' was asked for without a network: pass a torch.nn.Module, or "
                 "use the network 'unet' or 'dncnn'."
             )
-        if network is not None and (config.channel_use != "together" or config.context):
-            raise InputError(
-                "A network of your own sees all channels of an image and no neighbouring slices: "
-                "leave channel_use and context out, or use the network 'unet' or 'dncnn'."
-            )
+        if network is not None:
+            if config.channel_use not in ("auto", "together") or config.context:
+                raise InputError(
+                    "A network of your own sees all channels of an image and no neighbouring "
+                    "slices: leave channel_use and context out, or use the network 'unet' or "
+                    "'dncnn'."
+                )
+            config = config.model_copy(update={"network": "custom", "channel_use": "together"})
         if network is not None and not any(True for _ in network.parameters()):
             raise InputError("The network has no parameters: there is nothing to train.")
         self.config = config
         self._objective_stated = "objective" in config.model_fields_set
+        # Training settles it for the image, and anew for the next one.
+        self._channel_use = config.channel_use
         self.summary: dict[str, Any] = {}
         self._custom = network
         self._trained: Trained | None = None
@@ -211,6 +214,8 @@ class Denoiser:
         )
         self.config = self.config.model_copy(update={"objective": objective})
         lessons = Lessons.of(self.config, image, axes, target, region)
+        if not warm_start:
+            self._settle_channels(lessons.layouts[0])
         with engine_errors():
             network = self._learned(lessons.layouts[0]) if warm_start else self._custom
             found = yield from fit_events(
@@ -220,6 +225,11 @@ class Denoiser:
             return False
         self._trained, self.summary = found
         return True
+
+    def _settle_channels(self, layout: Layout) -> None:
+        """Have the settings say how channels are seen, where that was left open."""
+        asked = self.config.model_copy(update={"channel_use": self._channel_use})
+        self.config = asked.model_copy(update={"channel_use": asked.channels_of(layout)})
 
     def _learned(self, layout: Layout) -> nn.Module:
         """A copy of the trained network to go on from; the denoiser keeps its own until then."""

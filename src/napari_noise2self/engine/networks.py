@@ -279,6 +279,7 @@ def build(config: TrainingConfig, channels: int, ndim: int, seed: int) -> nn.Mod
     Parameters
     ----------
     config : TrainingConfig
+        Which says how channels are seen, if there are several.
     channels : int
         Channels of the image.
     ndim : {2, 3}

@@ -167,7 +167,7 @@ def denoise(
     volume: bool = False,
     context: int = 0,
     depth_axis: DepthAxis | None = None,
-    channel_use: ChannelUse = "together",
+    channel_use: ChannelUse = "auto",
     region: Region | None = None,
     progress: Progress | None = None,
 ) -> Any:
@@ -209,9 +209,11 @@ def denoise(
     depth_axis : {"Z", "T"}, optional
         What is taken as depth by `volume` and `context`; by default Z, and
         for `context` T where there is no Z.
-    channel_use : {"together", "shared", "apart"}
+    channel_use : {"auto", "together", "shared", "apart"}
         One network that sees all channels at once, one network that learns
-        from all of them as images of their own, or a network for each.
+        from all of them as images of their own, or a network for each.  "auto"
+        keeps up to five channels (an axis C) apart and takes the samples of
+        colour images (S) together.
     region : mapping of str to slice or (int, int), optional
         What to learn from alone, as ranges along some of the axes, such as
         ``{"Y": (0, 512), "X": (0, 512), "T": (0, 10)}``; all is denoised.

@@ -242,11 +242,11 @@ class Comparer(Runner):
         assert isinstance(partition, Grid)  # all that noise reports suggest
         chosen.layer = region.source.layer
         chosen.take(partition)
-        for name in ("network", "epochs", "output", "volume", "seed"):
+        for name in ("network", "epochs", "output", "volume", "seed", "channel_use"):
             setattr(chosen, name, settings[name])
-        # What was compared is a network that sees all channels and no neighbours, and learns from
-        # the image alone; here from all of it.
-        chosen.context, chosen.channel_use = 0, "together"
+        # What was compared is a network that sees no neighbours and learns from the image alone;
+        # here from all of it.
+        chosen.context = 0
         chosen.region, chosen.target = "all", None
         self.controller.train()
         self.changed.emit()

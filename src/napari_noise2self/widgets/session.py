@@ -93,7 +93,7 @@ class Settings:
         Denoise Z together where the layer has one, or T where it has no Z.
     context : int
         Neighbouring slices that are seen on either side, unless it is a volume.
-    channel_use : "together", "shared" or "apart"
+    channel_use : "auto", "together", "shared" or "apart"
         As in `TrainingConfig`, where the layer has channels.
     region : "all", "view", "frame" or "ranges"
         What of the layer is learned from.
@@ -118,7 +118,7 @@ class Settings:
     output: str = "auto"
     volume: bool = False
     context: int = 0
-    channel_use: str = "together"
+    channel_use: str = "auto"
     region: str = "all"
     ranges: str = ""
     extent: PerAxis = 1
@@ -150,7 +150,7 @@ class Settings:
             volume=volume,
             context=self.context if depth and not volume else 0,
             depth_axis="T" if depth == "T" and (volume or self.context) else None,
-            channel_use=self.channel_use if "C" in axes else "together",
+            channel_use=self.channel_use if "C" in axes else "auto",
             objective="n2s" if self.target is None else self.target.objective,
         )
 

@@ -74,8 +74,9 @@ TIPS = {
     ),
     "channel_use": (
         "Together, one network sees all channels, and what one shows helps the others; but it can "
-        "bleed into them. Shared is one network that sees each channel by itself, apart a network "
-        "for each: take one of these where channels are compared with each other."
+        "bleed into them. One network for all sees each channel by itself; apart, each has a "
+        "network, which takes as many times as long. Automatic keeps up to five channels apart, "
+        "and takes more of them together."
     ),
     "region": (
         "What is learned from; all of the layer is denoised. A part is quicker where the layer is "
@@ -119,7 +120,12 @@ DEPTHS = [
     ("with neighbours", (False, 1)),
     ("as a volume", (True, 0)),
 ]
-CHANNEL_USES = [("together", "together"), ("one network for all", "shared"), ("apart", "apart")]
+CHANNEL_USES = [
+    (AUTOMATIC, "auto"),
+    ("together", "together"),
+    ("one network for all", "shared"),
+    ("apart", "apart"),
+]
 
 
 def grid_box() -> PerAxisNumber:

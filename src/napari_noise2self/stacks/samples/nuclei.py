@@ -32,7 +32,8 @@ def nuclei(shape: tuple[int, int, int] = (16, 256, 256), seed: int = 0) -> Sampl
     chromatin = 0.6 * cloud(shape, (1, 2.5, 2.5), rng) + 0.4 * cloud(shape, (2, 7, 7), rng)
     z, y, x = np.ogrid[:depth, :height, :width]
     photons = np.zeros(shape, np.float32)
-    for _ in range(max(3, height * width // 5000)):
+    # Deeper stacks hold more of them.
+    for _ in range(max(3, height * width * max(depth, 16) // 80000)):
         cz, cy, cx = rng.uniform(0, 1, 3) * shape
         radius, angle, stretch = rng.uniform(24, 34), rng.uniform(0, np.pi), rng.uniform(0.7, 1)
         u = (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)
