@@ -13,6 +13,7 @@ from napari_noise2self.engine.config import Replacement
 from napari_noise2self.engine.masking import (
     NORMALISED_SPAN,
     dilate,
+    masked_input,
     reflect_pad,
     replace,
     replace_with_mean,
@@ -112,6 +113,16 @@ def test_the_mean_and_the_median_are_those_of_the_visible_pixels_around(
     for y, x in np.argwhere(cover):
         values = around(image, y, x, cover, extent // 2 + 1)
         assert replaced[0, 0, y, x].item() == pytest.approx(expected(values), abs=1e-5)
+
+
+@pytest.mark.parametrize("replacement", ["mean", "median", "neighbor"])
+def test_hidden_pixels_of_a_volume_are_replaced_from_their_own_slice(replacement):
+    # Of slices far apart, those beside a pixel say nothing of it.
+    levels = torch.tensor([0.0, 1000.0, -50.0, 7.0])
+    x = levels[None, None, :, None, None].expand(1, 1, 4, 8, 8).contiguous()
+    targets = torch.zeros(1, 1, 4, 8, 8, dtype=torch.bool)
+    targets[..., ::2, ::2, ::2] = True
+    assert torch.equal(masked_input(x, targets, Grid(2), replacement), x)
 
 
 def test_a_neighbor_is_one_of_the_visible_pixels_around_by_chance():

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_noise2self.engine.mixing import Mixing, share_of_prediction
+from napari_noise2self.engine.mixing import Mixing, gain_of_mixing, share_of_prediction
 
 
 def torus_spectrum(length, size=33):
@@ -88,3 +88,20 @@ def test_shares_survive_json(prediction):
     _, predicted, observed = prediction
     mixing = Mixing.measure([predicted], [observed], variance)
     assert Mixing.from_json(mixing.to_json()) == mixing
+
+
+def test_the_gain_is_told_with_less_confidence_where_less_is_known():
+    rng = np.random.default_rng(0)
+
+    def gain(size, doubt):
+        """With a variance of 1 of the noise, and of 0.5 of the error of the prediction."""
+        predicted = np.zeros(size)
+        observed = rng.normal(0, np.sqrt(1.5), size)
+        return gain_of_mixing([predicted], [observed], lambda f, _: np.ones_like(f), doubt)
+
+    true = 10 * np.log10(1.5)
+    assert gain(10**6, 0.0) == pytest.approx(true, abs=0.05)
+    assert gain(10**6, 0.2) == pytest.approx(true - 10 * np.log10(1.2), abs=0.05)
+    assert gain(10**6, np.inf) == -np.inf
+    few = np.array([gain(300, 0.0) for _ in range(40)])
+    assert true - 0.6 < few.mean() < true - 0.2

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_noise2self.engine.partition import Grid, Partition, RandomPartition
+from napari_noise2self.engine.partition import Grid, Partition, RandomPartition, replacement_reach
 
 # One slice per spatial axis, with a start and a stop within the image.
 Window = tuple[slice, ...]
@@ -158,7 +158,7 @@ def donut(partition: Partition, shape: Sequence[int], window: Window, subset: in
     middle = [(part.stop - part.start - 1) / 2 for part in window]
     nearest = targets[((targets - middle) ** 2).sum(1).argmin()]
     target = tuple(int(n) + part.start for n, part in zip(nearest, window, strict=True))
-    reach = [extent // 2 + 1 for extent in partition.extents(len(window))]
+    reach = replacement_reach(partition.extents(len(window)))
     box = grown(tuple(slice(n, n + 1) for n in target), reach, shape)
     hidden_box = hidden_in(partition, shape, box, subset)
     # Borders are reflected: a pixel there may count twice.

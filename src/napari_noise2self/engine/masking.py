@@ -11,7 +11,7 @@ from torch import Tensor
 
 from napari_noise2self.engine.boxes import box_sum
 from napari_noise2self.engine.config import Replacement
-from napari_noise2self.engine.partition import Partition
+from napari_noise2self.engine.partition import Partition, replacement_reach
 
 # "uniform" in normalised data, which has mean 0 and variance 1: so have these numbers.
 NORMALISED_SPAN = (-math.sqrt(3), math.sqrt(3))
@@ -30,6 +30,7 @@ def masked_input(
     numbers: Tensor | None = None,
     span: tuple[float, float] | None = NORMALISED_SPAN,
     furthest: Sequence[int] | None = None,
+    in_slice: bool = True,
 ) -> Tensor:
     """Hide targets with the blocks around them, and put replacements there.
 
@@ -45,7 +46,7 @@ def masked_input(
         Pixels that are hidden too.
     generator : torch.Generator, optional
         On the device of `x`, for "neighbor" and "uniform".
-    numbers, furthest
+    numbers, furthest, in_slice
         As for `replace`.
     span : (float, float), optional
         As for `replace`; by default for normalised data.
@@ -71,6 +72,7 @@ def masked_input(
         numbers=numbers,
         span=span,
         furthest=furthest,
+        in_slice=in_slice,
     )
 
 
@@ -90,11 +92,12 @@ def replace(
     numbers: Tensor | None = None,
     span: tuple[float, float] | None = None,
     furthest: Sequence[int] | None = None,
+    in_slice: bool = True,
 ) -> Tensor:
     """Replace hidden pixels by what can be said without looking at any of them.
 
-    Around a pixel is the smallest box that reaches beyond its hidden block,
-    3x3 for an extent of 1, with borders reflected and channels apart.  Where
+    Around a pixel is the smallest box of its slice that reaches beyond its hidden
+    block, 3x3 for an extent of 1, with borders reflected and channels apart.  Where
     no pixel of it is visible, the mean of the visible pixels in a larger block
     is taken instead; where none is visible at all, 0.
 
@@ -122,6 +125,8 @@ def replace(
         is visible, powers of two per spatial axis; no limit by default.  With
         a limit, a part of `x` that begins and ends at multiples of it is
         replaced as it is in the whole.
+    in_slice : bool
+        As for `replacement_reach`.
 
     Returns
     -------
@@ -134,7 +139,9 @@ def replace(
     others never wait for the device.
     """
     if replacement == "mean":
-        return replace_with_mean(x, hidden, extents, crowded=crowded, furthest=furthest)
+        return replace_with_mean(
+            x, hidden, extents, crowded=crowded, furthest=furthest, in_slice=in_slice
+        )
     if replacement == "zero":
         return torch.where(hidden, 0.0, x)
     if numbers is None and needs_generator(replacement):
@@ -144,8 +151,9 @@ def replace(
     if replacement == "uniform":
         assert numbers is not None
         return _replace_uniformly(x, hidden, numbers, span)
+    reach = replacement_reach(extents, in_slice=in_slice)
     return _replace_from_around(
-        x, hidden, extents, crowded, numbers if replacement == "neighbor" else None, furthest
+        x, hidden, reach, crowded, numbers if replacement == "neighbor" else None, furthest
     )
 
 
@@ -204,19 +212,20 @@ def replace_with_mean(
     *,
     crowded: bool = False,
     furthest: Sequence[int] | None = None,
+    in_slice: bool = True,
 ) -> Tensor:
     """Replace hidden pixels by the mean of the visible pixels around them.
 
     Parameters
     ----------
-    x, hidden, extents, crowded, furthest
+    x, hidden, extents, crowded, furthest, in_slice
         As for `replace`.
 
     Returns
     -------
     masked : Tensor, shape of `x`
     """
-    reach = [extent // 2 + 1 for extent in extents]
+    reach = replacement_reach(extents, in_slice=in_slice)
     # where, not a product: a hidden NaN or infinity must not survive as NaN.
     seen = torch.where(hidden, 0.0, x)
     weight = _box_sum((~hidden).to(x.dtype), reach)
@@ -276,7 +285,7 @@ def _replace_uniformly(
 def _replace_from_around(
     x: Tensor,
     hidden: Tensor,
-    extents: Sequence[int],
+    reach: Sequence[int],
     crowded: bool,
     numbers: Tensor | None,
     furthest: Sequence[int] | None,
@@ -288,7 +297,7 @@ def _replace_from_around(
     further = None
     if crowded:
         further = _mean_further_away(torch.where(hidden, 0.0, x), hidden, furthest).view(-1)
-    for where, values, visible in _around(x, hidden, [extent // 2 + 1 for extent in extents]):
+    for where, values, visible in _around(x, hidden, reach):
         if numbers is None:
             chosen = _median(values, visible)
         else:

@@ -24,7 +24,7 @@ Variance = Callable[[NDArray[np.float64], int], NDArray[np.float64]]
 
 # Levels of the signal at which the loss is measured, and positions that each must have.
 MAX_LEVELS = 8
-MIN_POSITIONS = 500
+MIN_POSITIONS = 1000
 
 
 def share_of_prediction(variance: ArrayLike, loss: ArrayLike) -> NDArray[np.float64]:
@@ -51,6 +51,7 @@ def gain_of_mixing(
     predicted: Sequence[NDArray[np.float64]],
     observed: Sequence[NDArray[np.float64]],
     variance: Variance,
+    doubt: float = 0.0,
 ) -> float | None:
     """By how many dB the mixture is better than the J-invariant prediction, as far as is told.
 
@@ -60,17 +61,22 @@ def gain_of_mixing(
     ----------
     predicted, observed, variance
         As for `Mixing.measure`.
+    doubt : float
+        Standard error of the variance, relative.
 
     Returns
     -------
     gain : float or None
-        None where there is no loss or no noise.
+        Less one standard error of what it is told from; None where there is no loss or no noise.
     """
-    loss = noise = 0.0
-    for channel, (f, x) in enumerate(zip(predicted, observed, strict=True)):
-        loss += float(np.sum((f - x) ** 2))
-        noise += float(np.sum(variance(f, channel)))
-    return 10 * math.log10(loss / noise) if loss > 0 and noise > 0 else None
+    losses = [np.square(f - x) for f, x in zip(predicted, observed, strict=True)]
+    loss = sum(float(channel.sum()) for channel in losses)
+    noise = sum(float(np.sum(variance(f, channel))) for channel, f in enumerate(predicted))
+    if not (loss > 0 and noise > 0):
+        return None
+    spread = math.sqrt(sum(channel.size * float(channel.var()) for channel in losses)) / loss
+    ratio = loss / noise / (1 + math.hypot(spread, doubt))
+    return 10 * math.log10(ratio) if ratio > 0 else -math.inf
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from napari_noise2self.engine.preparation import Normalisation
 from napari_noise2self.engine.trained import Trained
 
 # Raised when a file would be read wrongly by older versions.
-FORMAT = 3
+FORMAT = 4
 _NOISE = TypeAdapter(NoiseReport)
 KEY = "noise2self"
 # The name of `FormerUNet` in files.
@@ -180,7 +180,7 @@ def migrate(description: Mapping[str, Any], written: int) -> dict[str, Any]:
     current = dict(description)
     for step in range(written, FORMAT):
         current = _MIGRATIONS[step](current)
-    return {"turn": True, "noise": None, "mixing": None, "summary": {}, **current}
+    return {"turn": True, "in_slice": True, "noise": None, "mixing": None, "summary": {}, **current}
 
 
 def _from_format_1(description: dict[str, Any]) -> dict[str, Any]:
@@ -204,9 +204,15 @@ def _from_format_2(description: dict[str, Any]) -> dict[str, Any]:
     return {**description, "config": {**before, **description["config"]}}
 
 
+def _from_format_3(description: dict[str, Any]) -> dict[str, Any]:
+    """In volumes, hidden pixels were replaced from the slices beside them, too."""
+    return {**description, "in_slice": False}
+
+
 _MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: _from_format_1,
     2: _from_format_2,
+    3: _from_format_3,
 }
 
 
@@ -223,6 +229,7 @@ def save_trained(
         "partition": trained.partition.description(),
         "ndim": trained.ndim,
         "turn": trained.turn,
+        "in_slice": trained.in_slice,
         "normalisation": {
             "offset": trained.normalisation.offset,
             "scale": trained.normalisation.scale,
@@ -296,6 +303,7 @@ def load_trained(
             _noise_from(description["noise"], ndim, channels),
             str(description["best_output"]),
             None if mixing is None else Mixing.from_json(mixing),
+            bool(description["in_slice"]),
         )
         summary = dict(description["summary"])
     except _BROKEN as error:

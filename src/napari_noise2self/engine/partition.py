@@ -402,6 +402,31 @@ KINDS: dict[str, type[Grid | RandomPartition | Checkerboard]] = {
 }
 
 
+def replacement_reach(extents: Axes, *, in_slice: bool = True) -> tuple[int, ...]:
+    """How far around a target the pixels lie that its replacement is made of.
+
+    In a volume these are pixels of its own slice, whatever the step in Z: a
+    mean of three slices is so smooth that a network takes it for the truth,
+    and believes the noisy pixel just as much where that is shown instead.
+
+    Parameters
+    ----------
+    extents : sequence of int
+        Odd full width of the hidden block per spatial axis.
+    in_slice : bool
+        False for the slices beside it as well, as it was in earlier versions.
+
+    Returns
+    -------
+    reach : tuple of int
+        Pixels to either side per spatial axis, one beyond the hidden block.
+    """
+    reach = [extent // 2 + 1 for extent in extents]
+    if in_slice and len(reach) == 3:
+        reach[0] = 0
+    return tuple(reach)
+
+
 def partition_from(description: Mapping[str, Any]) -> Partition:
     """The partition that `Partition.description` describes.
 

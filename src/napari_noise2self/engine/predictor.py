@@ -171,6 +171,8 @@ class Predictor:
         Type for mixed precision; float32 by default.
     replacement : {"mean", "median", "neighbor", "uniform", "zero"}
         What hidden pixels are replaced with, as in training.
+    in_slice : bool
+        As for `replacement_reach`, as in training.
     """
 
     def __init__(
@@ -184,6 +186,7 @@ class Predictor:
         dtype: torch.dtype | None = None,
         tile_pixels: int | None = None,
         replacement: Replacement = "mean",
+        in_slice: bool = True,
     ) -> None:
         self.network = network
         self.partition = partition
@@ -192,6 +195,7 @@ class Predictor:
         self.dtype = dtype
         self.tile_pixels = tile_pixels
         self.replacement = replacement
+        self.in_slice = in_slice
 
     def geometry(self, frame: Sequence[int]) -> Geometry:
         """The geometry of the network on frames of a spatial shape."""
@@ -334,6 +338,7 @@ class Predictor:
                     invalid=invalid,
                     numbers=numbers,
                     furthest=furthest(self.partition.extents(len(shape))),
+                    in_slice=self.in_slice,
                 )
                 padded = reflect_pad(masked, before, after)
             done = 0

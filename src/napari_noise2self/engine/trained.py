@@ -33,7 +33,7 @@ FULL_AVERAGING_PIXELS = 2**23
 # By so many dB the single pass is better than the J-invariant output; where the mixed one is better
 # by more, it is taken (benchmarks/outputs.py).  Values that hidden pixels do not usually have make
 # a network less sure of what it is shown.
-MIXED_FROM = {"mean": 0.75, "median": 0.75, "neighbor": 0.25, "uniform": 0.25, "zero": 0.25}
+MIXED_FROM = {"mean": 0.5, "median": 0.5, "neighbor": 0.25, "uniform": 0.25, "zero": 0.25}
 # The same beside the J-invariant output, where blocks are hidden and the noise is not known.
 MIXED_FROM_UNKNOWN = 2.0
 # The score after training is taken on as many pixels of the data as this, at most.
@@ -65,6 +65,9 @@ class Trained:
         What the output "auto" stands for.
     mixing : Mixing, optional
         The shares of the mixed output; None where the noise could not be estimated.
+    in_slice : bool
+        Whether replacements in volumes came from the slice of the pixel alone, as
+        they do now.
     """
 
     network: nn.Module
@@ -76,6 +79,7 @@ class Trained:
     noise: NoiseReport
     best_output: str
     mixing: Mixing | None = None
+    in_slice: bool = True
 
     def predictor(self, averaging: int = 1, *, exact: bool = False) -> Predictor:
         """What applies the network, averaged over so many flips and rotations.
@@ -88,6 +92,7 @@ class Trained:
             self.partition,
             device,
             replacement=self.replacement,
+            in_slice=self.in_slice,
             turn=self.turn,
             averaging=averaging,
             dtype=None if exact else fast_dtype(device),
@@ -160,12 +165,12 @@ class Trained:
         """
         if self.mixing is None:
             return None
-        gain = gain_of_mixing(
+        return gain_of_mixing(
             [place.predicted for place in positions],
             [place.observed for place in positions],
             self.variance,
+            self.noise.doubt,
         )
-        return None if gain is None else gain - self.noise.doubt
 
 
 def averaging_of(config: TrainingConfig, layout: Layout) -> int:

@@ -163,6 +163,28 @@ def test_the_error_of_the_variance_covers_structure(scene, deviation, seed):
     assert abs(estimate - deviation**2) <= 2 * report.variance_error * estimate
 
 
+@pytest.mark.parametrize("photons", [1, 10, 40])
+@pytest.mark.parametrize("centre", [32, 48])
+def test_in_a_small_image_bright_light_has_its_share_in_the_variance(photons, centre):
+    y, x = np.ogrid[:64, :64]
+    rng = np.random.default_rng(0)
+    texture = ndimage.gaussian_filter(rng.normal(size=(64, 64)), 2)
+    nucleus = (np.hypot(y - centre, x - centre) < 18) * (1 + 0.3 * texture / texture.std())
+    light = np.maximum(ndimage.gaussian_filter(nucleus, 1.2), 0) + 0.05
+    light *= photons / light.mean()
+    noise = 2.1 * (rng.poisson(light) - light + rng.normal(0, 1, light.shape))
+    channel = estimate_noise(2.1 * light + 100 + noise).channels[0]
+    assert abs(channel.mean_variance / np.var(noise) - 1) <= 2 * channel.variance_error
+
+
+def test_the_variance_of_flat_noise_is_not_biased():
+    found = [
+        estimate_noise(np.random.default_rng(seed).normal(50, 5, (64, 64))).channels[0]
+        for seed in range(40)
+    ]
+    assert np.mean([channel.mean_variance for channel in found]) == pytest.approx(25, rel=0.02)
+
+
 def test_the_variance_of_correlated_noise_is_not_underestimated():
     report = estimate_noise(300 + 100 * nuclei(512) + 30 * blurred((512, 512), 0.8))
     assert report.channels[0].mean_variance == pytest.approx(900, rel=0.25)

@@ -312,7 +312,7 @@ def _curve(run: Run, shared: Shared, layout: Layout) -> Curve:
             [place.observed for place in best.positions],
         )
         mixing = Mixing.measure(*places, pixels.variance)
-        gain = gain_of_mixing(*places, pixels.variance)
+        gain = gain_of_mixing(*places, pixels.variance, pixels.noise.doubt)
     score = pixels.score(best.positions)
     calibrated = CalibratedFilter(
         run.filter,
@@ -325,7 +325,7 @@ def _curve(run: Run, shared: Shared, layout: Layout) -> Curve:
     )
     if not pixels.noise.known:
         # Stein's risk cannot tell, but that details cost more than so little noise can be seen.
-        if gain is not None and gain - pixels.noise.doubt >= MIXED_FROM:
+        if gain is not None and gain >= MIXED_FROM:
             calibrated = replace(calibrated, output="mixed")
     elif not shared.control.stopped:
         first = pixels.windows[0].channels

@@ -47,6 +47,8 @@ from napari_noise2self.engine.preparation import check_image
 _MOST_CLIPPED = 0.5
 # Frames that a fixed pattern shows in.
 _FEWEST_FRAMES = 8
+# Fewer patches are put into smaller groups, so that there are some of different brightness.
+_MANY_PATCHES = 100
 
 __all__ = ["ChannelNoise", "NoiseReport", "Suggestion", "estimate_noise"]
 
@@ -134,15 +136,20 @@ def _analyse(
         y, x = (replace(a, correlated=False, extent=1, noise_alone=False) for a in correlation)
         correlation = y, x
     # A line needs more points than a correlation, and each may be less certain.
-    bins = flat_bins(patches, _MOST_CLIPPED, size=20, fewest=8)
+    size = 20 if patches.mean.size >= _MANY_PATCHES else 12
+    bins = flat_bins(patches, _MOST_CLIPPED, size, fewest=8)
     (step_y, gain_y), (step_x, gain_x) = map(choose_step, correlation)
     energies = (
         immerkaer_energy(planes, side, (step_y, step_x)),
         immerkaer_energy(planes, side, (step_y, 0)),
         immerkaer_energy(planes, side, (0, step_x)),
     )
+    # Of all of the image, to whose borders no patch reaches.
+    whole = planes if signal is None else signal
+    height, width = (n // 8 * 8 for n in whole.shape[1:])
+    means = block_means(whole[:, :height, :width], 8).ravel() + cleaned.zero
     level = measure_level(
-        patches, energies, (gain_y, gain_x), bins, correlation, cleaned.limits, cleaned.step
+        patches, energies, (gain_y, gain_x), bins, correlation, cleaned.limits, cleaned.step, means
     )
     if level is not None and signal is None and not any(a.correlated for a in correlation):
         level = _without_structure(level, planes, cleaned.zero)

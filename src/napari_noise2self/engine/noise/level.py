@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import gammainc, gammaincinv, ndtri
 
 from napari_noise2self.engine.noise.correlation import NEGLIGIBLE, AxisCorrelation
 from napari_noise2self.engine.noise.line import Limits, Line, Points, clipped_moments
@@ -36,6 +36,8 @@ _LEAST_GAIN = 0.75
 _STEPS = (1, 2, 3, 4, 5, 6, 8)
 # Clipped shares from which the noise before clipping can be inferred.
 _INFERABLE = (0.01, 0.6)
+# Up to so many bins, their line is not trusted beyond the brightest.
+_FEW_BINS = 4
 
 
 def difference_gain(rho: Sequence[float], step: int) -> float:
@@ -118,6 +120,16 @@ def _middle_mean(values: Floats) -> float:
     return float(ordered[cut : ordered.size - cut].mean())
 
 
+def _middle_of_gamma(variance: float) -> float:
+    """The same of a gamma distribution with the mean 1, as the energies of noise have.
+
+    Lower than 1: it leaves out more of the long tail above.
+    """
+    shape = 1 / variance
+    low, high = gammainc(shape + 1, gammaincinv(shape, np.array([0.2, 0.8])))
+    return float((high - low) / 0.6)
+
+
 def measure_level(
     patches: Patches,
     energies: tuple[Floats, Floats, Floats],
@@ -126,6 +138,7 @@ def measure_level(
     correlation: tuple[AxisCorrelation, AxisCorrelation],
     limits: Limits,
     step: float,
+    means: Floats,
 ) -> Level | None:
     """Fit the line through the flat patches of every bin.
 
@@ -142,6 +155,8 @@ def measure_level(
     limits : Limits
     step : float
         Distance of neighbouring grey values, 0 if they are continuous.
+    means : ndarray
+        Grey values of small blocks of all of the image.
 
     Returns
     -------
@@ -166,7 +181,9 @@ def measure_level(
             squares = float((product[0][index] ** 2).sum())
             fourth += float(powers[index].sum()) / squares if squares > 0 else 3.0
         kurtosis = max(fourth / 2 - 3, 0.0)
-        statistical = math.sqrt((2 + kurtosis) * dependence / (index.size * patches.side**2))
+        single = (2 + kurtosis) * dependence / patches.side**2
+        value /= _middle_of_gamma(single)
+        statistical = math.sqrt(single / index.size)
         clipped = float(patches.low[index].mean()), float(patches.high[index].mean())
         weight = 1.0
         for share, limit, sign in (
@@ -196,21 +213,26 @@ def measure_level(
     # One level of brightness says nothing about the slope.
     slope_error = math.sqrt(max(covariance[0, 0], 0.0)) if mean.size >= 3 else math.nan
     line = Line(slope, intercept, slope_error, darkest, float(mean.max()), limits)
-    variances = line.variance(patches.mean)
+    variances = line.variance(means)
     average = float(variances.mean())
     if not average > 0:
         return None
-    centre = float(patches.mean.mean())
+    centre = float(means.mean())
     form = np.array([centre, 1.0])
     random = math.sqrt(max(float(form @ covariance @ form), 0.0)) / average
     # How far the bins are from the line, each with the variance of the patches it stands for.
     edges = np.concatenate([[-np.inf], (mean[1:] + mean[:-1]) / 2, [np.inf]])
     fitted = np.maximum(line.unclipped(mean), 1e-6 * average)
-    parts: Floats = np.histogram(patches.mean, bins=edges)[0] * fitted
+    parts: Floats = np.histogram(means, bins=edges)[0] * fitted
     parts /= parts.sum()
     distance = np.clip(value / fitted - 1, -1, 10)
     misfit = math.sqrt(float(np.sum(parts * distance**2)))
+    # With few bins most of the light may lie beyond the brightest of them, where the line has to be
+    # believed.  Steeper it can be, at most as if the darkest held less light than its own noise.
+    steeper = max(math.sqrt(float(fitted.min())) - slope, 0.0) if mean.size <= _FEW_BINS else 0.0
+    beyond = float(np.maximum(means - mean.max(), 0).mean())
     evidence = {
+        "beyond": beyond * steeper / average,
         "random": random,
         "structure": float(np.sum(parts * structure)),
         "misfit": misfit,
@@ -237,9 +259,10 @@ def measure_level(
 def _relative_error(evidence: dict[str, float]) -> float:
     """How far off the mean variance may be: one standard error, relative.
 
-    Beside chance: half of the variance that differences along one axis find
-    more than those along both (structure), half of the misfit of the line, and
-    what rounding and clipping took part in.  A correlation that was not taken
+    Beside chance: twice what light beyond the brightest bin may add, half of
+    the variance that differences along one axis find more than those along
+    both (structure), half of the misfit of the line, and what rounding and
+    clipping took part in.  A correlation that was not taken
     for that of noise is that of structure; structure has a correlation of about
     0.4, and so two and a half times its share of the variance is expected.
     Much of it leaves the variance unknown, for it may be that of the noise.
@@ -250,6 +273,7 @@ def _relative_error(evidence: dict[str, float]) -> float:
     divided = 1 - min(evidence["kept"], 1.0)
     parts = (
         0.02,
+        2 * evidence["beyond"],
         evidence["random"],
         0.5 * evidence["structure"],
         0.5 * evidence["misfit"],
@@ -281,7 +305,7 @@ def _fit(mean: Floats, value: Floats, relative: Floats) -> tuple[float, float, N
         w = robust / error**2
         sums = w.sum(), (w * x).sum(), (w * x * x).sum()
         determinant = sums[0] * sums[2] - sums[1] ** 2
-        if mean.size < 3 or determinant <= 1e-9 * sums[0] * sums[2]:
+        if mean.size < 2 or determinant <= 1e-9 * sums[0] * sums[2]:
             slope, intercept = 0.0, float((w * value).sum() / sums[0])
             covariance = np.array([[0.0, 0.0], [0.0, 1 / sums[0]]])
         else:

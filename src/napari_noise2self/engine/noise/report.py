@@ -168,18 +168,19 @@ class NoiseReport:
 
     @property
     def doubt(self) -> float:
-        """By how many dB the variance can be higher than it is told, where it is not known.
+        """By how much more than it is told the variance can be, relative: its error, if that holds.
 
-        Infinite where much is clipped, for then the line through what is not can be far too low.
-        0 where structure looks like noise, for then it is rather too high.
+        Infinite where the variance is not known and much is clipped, for then the line through
+        what is not can be far too low.  0 where structure looks like noise, for then it is rather
+        too high.
         """
-        if self.known:
-            return 0.0
-        clipped = max(c.clipped_low + c.clipped_high for c in self.channels)
         error = self.variance_error
+        if self.known:
+            return error
+        clipped = max(c.clipped_low + c.clipped_high for c in self.channels)
         if clipped > _MOST_CLIPPED or _MOST_UNSURE < error < math.inf:
             return math.inf
-        return 10 * math.log10(1 + error) if math.isfinite(error) else 0.0
+        return error if math.isfinite(error) else 0.0
 
     def variance(self, signal: ArrayLike, channel: int = 0) -> Floats:
         """The variance of the noise where the mean of the recorded grey values is `signal`.
