@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_noise2self.engine.errors import InputError, Noise2SelfError, OutOfMemoryError
+from napari_noise2self.engine.errors import (
+    InputError,
+    Noise2SelfError,
+    OutOfMemoryError,
+    first_line,
+)
 
 
 def is_dask(image: Any) -> bool:
@@ -44,8 +49,7 @@ def read_part(image: Any, index: tuple[int | slice, ...]) -> NDArray[Any]:
             "The memory was not enough to read a part of the image: close other programs."
         ) from error
     except Exception as error:
-        lines = str(error).strip().splitlines()
         raise InputError(
-            f"The image could not be read ({lines[0] if lines else type(error).__name__}): check "
+            f"The image could not be read ({first_line(error)}): check "
             f"that its file is still there, and whole."
         ) from error

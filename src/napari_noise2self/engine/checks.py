@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from napari_noise2self.engine.errors import InputError
-from napari_noise2self.engine.hardware import first_line
+from napari_noise2self.engine.errors import InputError, first_line
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.partition import Grid, Partition, RandomPartition
 from napari_noise2self.engine.preparation import Block

@@ -39,3 +39,9 @@ class ClusterError(Noise2SelfError):
 
 class DownloadError(Noise2SelfError):
     """What was asked for could not be fetched from the network."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without what follows its first line."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

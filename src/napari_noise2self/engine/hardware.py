@@ -10,7 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from napari_noise2self.engine.errors import DeviceError, EngineError, InputError, OutOfMemoryError
+from napari_noise2self.engine.errors import (
+    DeviceError,
+    EngineError,
+    InputError,
+    OutOfMemoryError,
+    first_line,
+)
 from napari_noise2self.engine.memory import fits_in_memory as fits_in_memory
 from napari_noise2self.engine.memory import memory_budget as memory_budget
 
@@ -137,9 +143,3 @@ def engine_errors() -> Iterator[None]:
             f"PyTorch failed ({first_line(error)}): try the device 'cpu'; if that fails too, "
             f"please report it."
         ) from error
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, without what follows its first line."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from napari_noise2self.engine.arrays import read_part
 from napari_noise2self.engine.bad_pixels import HotRule
-from napari_noise2self.engine.errors import InputError, Noise2SelfError, OutputError
+from napari_noise2self.engine.errors import InputError, Noise2SelfError, OutputError, first_line
 from napari_noise2self.engine.events import INTERVAL, Control, Notice, PredictionEvent, exhaust
 from napari_noise2self.engine.hardware import engine_errors, memory_budget
 from napari_noise2self.engine.layout import CHANNEL_AXES, Layout
@@ -453,9 +453,8 @@ def _write(sink: Sink, region: Region, values: NDArray[np.float32]) -> None:
     except Noise2SelfError:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines()
         raise OutputError(
-            f"The result could not be written ({lines[0] if lines else type(error).__name__}): "
+            f"The result could not be written ({first_line(error)}): "
             f"check that there is room where it goes, and that you may write there."
         ) from error
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_noise2self.engine.errors import Noise2SelfError
+from napari_noise2self.engine.errors import Noise2SelfError, first_line
 from napari_noise2self.engine.events import Control, Notice, PredictionEvent, WritingEvent
 from napari_noise2self.stacks.many import Held, Job
 
@@ -288,8 +288,9 @@ def _one(
     except Exception as error:
         # The others must not suffer from what nobody has thought of.
         logging.getLogger(__name__).exception("%s failed", job.source.path)
-        lines = str(error).strip().splitlines() or [""]
-        return ended("failed", f"An unexpected {type(error).__name__} ({lines[0]}): report it.")
+        return ended(
+            "failed", f"An unexpected {type(error).__name__} ({first_line(error)}): report it."
+        )
     if not written.complete:
         return ended("stopped", f"What is done lies in {written.path}.", written)
     if written.clipped:

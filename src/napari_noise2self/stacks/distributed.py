@@ -20,7 +20,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_noise2self.engine.errors import ClusterError, InputError, Noise2SelfError
+from napari_noise2self.engine.errors import ClusterError, InputError, Noise2SelfError, first_line
 from napari_noise2self.engine.events import INTERVAL, Control, Event
 from napari_noise2self.engine.memory import VARIABLE, memory_budget
 
@@ -237,10 +237,9 @@ class Cluster:
                 f"again, go on from what is done (--resume in the terminal)."
             ) from error
         except Exception as error:
-            lines = str(error).strip().splitlines() or [""]
             raise ClusterError(
-                f"The cluster failed with {type(error).__name__} ({lines[0]}): make sure that the "
-                f"scheduler and all workers have the same versions of Python, dask and "
+                f"The cluster failed with {type(error).__name__} ({first_line(error)}): make sure "
+                f"that the scheduler and all workers have the same versions of Python, dask and "
                 f"napari-noise2self as this machine."
             ) from error
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from napari_noise2self.engine.errors import InputError, Noise2SelfError
+from napari_noise2self.engine.errors import InputError, Noise2SelfError, first_line
 
 Region = tuple[range, ...]
 
@@ -128,11 +128,7 @@ def opening(source: str | Path) -> Iterator[None]:
         # Decoders of damaged files raise whatever they stumble upon.
         kind = "" if "://" in str(source) else Path(source).suffix[1:].upper()
         what = f"is no {kind} file or is damaged" if kind else "could not be read"
-        raise InputError(f"{source} {what} ({_reason(error)}).") from error
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise InputError(f"{source} {what} ({first_line(error).rstrip('.')}).") from error
 
 
 def unreadable(source: str, error: OSError) -> InputError:
@@ -142,7 +138,7 @@ def unreadable(source: str, error: OSError) -> InputError:
 
 def damaged(source: str, error: Exception) -> InputError:
     """The error of a file of which a part does not decode."""
-    reason = _reason(error)
+    reason = first_line(error).rstrip(".")
     if "://" in source:
         what = "could not be read: a part is damaged, or its server does not hand out pieces"
         return InputError(f"{source} {what} ({reason}).")

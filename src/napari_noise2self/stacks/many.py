@@ -16,6 +16,7 @@ from napari_noise2self.engine.errors import InputError
 from napari_noise2self.stacks.natural import natural
 from napari_noise2self.stacks.reading_choice import split_choice
 from napari_noise2self.stacks.stack import Stack
+from napari_noise2self.stacks.zarr_folder import is_zarr
 
 # What is taken out of a folder without having been named: TIFF inside, and what microscopes
 # write.  Other pictures that lie about, such as a .jpg, are more often none of the data.
@@ -27,7 +28,6 @@ ENDINGS = (
 # Endings of two parts, which are no part of a name.
 _ENDING = re.compile(r"(\.ome)?(\.tiff?|\.btf|\.tf[28]|\.zarr)$|\.[^.]+$", re.IGNORECASE)
 _ADDRESS = re.compile(r"^[a-z][a-z0-9]+:/+", re.IGNORECASE)
-_ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 # What is unfinished, or left in folders by systems, is nobody's image.
 _LITTER = ("thumbs.db", "desktop.ini")
 _UNFINISHED = (".partial", ".writing", ".new")
@@ -172,11 +172,11 @@ def find_images(words: Sequence[str | Path], *, series: bool = False) -> Found:
 
 def _inside(folder: Path) -> Iterator[Input]:
     """What lies in a folder, or the folder itself if it is a Zarr."""
-    if _is_zarr(folder):
+    if is_zarr(folder):
         yield Input(str(folder))
         return
     for path in sorted(folder.iterdir(), key=lambda path: natural(path.name)):
-        if not _is_litter(path) and (path.is_file() or _is_zarr(path)):
+        if not _is_litter(path) and (path.is_file() or is_zarr(path)):
             yield Input(str(path), named=False)
 
 
@@ -191,17 +191,13 @@ def _matching(pattern: str, series: bool) -> Iterator[Input]:
             continue
         if not path.is_dir():
             yield Input(word, named=False)
-        elif _is_zarr(path):
+        elif is_zarr(path):
             zarrs.append(word.rstrip(os.sep))
             yield Input(word, named=False)
         elif series:
             yield Input(word, named=False)
         else:
             yield from (Input(found.path, named=False) for found in _inside(path))
-
-
-def _is_zarr(folder: Path) -> bool:
-    return folder.is_dir() and any((folder / mark).is_file() for mark in _ZARR_MARKS)
 
 
 def _is_image(path: Path) -> bool:
@@ -336,7 +332,7 @@ def _folder(found: Found, out: str | Path, kind: str | None) -> Path | None:
     text, path = str(out), Path(out)
     is_file = any(_suffix_is(path.name, kind) for kind in SUFFIXES)
     # The slash that shells complete does not make a folder for results of an image.
-    is_image = path.is_dir() and _is_zarr(path)
+    is_image = is_zarr(path)
     if not is_image and (text.endswith(("/", os.sep)) or path.is_dir()):
         return path
     if len(found.inputs) == 1 and is_file:

@@ -15,9 +15,10 @@ from napari_noise2self.stacks.lazy import Raw, opening
 from napari_noise2self.stacks.reading_choice import choose, split_choice
 from napari_noise2self.stacks.reading_series import TIFF_ENDINGS, is_pattern, read_series
 from napari_noise2self.stacks.reading_tiff import cut_off, read_tiff
-from napari_noise2self.stacks.reading_zarr import is_zarr, read_zarr
+from napari_noise2self.stacks.reading_zarr import read_zarr
 from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.unfinished import is_partial
+from napari_noise2self.stacks.zarr_folder import is_zarr
 
 # A path object turns the two slashes of an address into one.
 _ADDRESS = re.compile(r"(https?|s3|gs|gcs|abfs|az|file|ftp):/+", re.IGNORECASE)

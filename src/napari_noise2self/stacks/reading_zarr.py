@@ -20,16 +20,10 @@ from napari_noise2self.stacks.axes import Axes
 from napari_noise2self.stacks.lazy import Indexed
 from napari_noise2self.stacks.natural import natural
 from napari_noise2self.stacks.stack import Stack, colour_code
+from napari_noise2self.stacks.zarr_folder import is_zarr
 
-# Each file of metadata makes a folder a part of a Zarr.
-MARKS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 # The packages of the extra "remote", by the beginning of the address.
 _NEEDS = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs"}
-
-
-def is_zarr(folder: Path) -> bool:
-    """Whether a folder is a Zarr or a part of one."""
-    return any((folder / mark).is_file() for mark in MARKS)
 
 
 def read_zarr(

@@ -12,6 +12,7 @@ from napari_noise2self.engine.errors import InputError
 from napari_noise2self.stacks.disk import sync
 from napari_noise2self.stacks.file_image import FileImage, Kind
 from napari_noise2self.stacks.stack import Stack
+from napari_noise2self.stacks.zarr_folder import is_zarr
 
 _ENDINGS: dict[str, Kind] = {
     ".ome.tif": "ome-tiff",
@@ -21,7 +22,6 @@ _ENDINGS: dict[str, Kind] = {
     ".zarr": "ome-zarr",
 }
 # What a folder has that is a Zarr, of version 3 or 2.
-_ZARR_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 
 def format_of(path: str | Path) -> Kind:
@@ -78,7 +78,7 @@ def check_target(
     if source is not None:
         check_source(path, source, like)
     if kind == "ome-zarr" and path.is_dir():
-        if not _is_zarr(path) and any(path.iterdir()):
+        if not is_zarr(path) and any(path.iterdir()):
             raise InputError(f"{path} is a folder that is no Zarr: name another one.")
         _refuse_existing(path, overwrite)
         _check_folder(path)
@@ -145,7 +145,7 @@ def check_source(path: Path, source: str | Path, stack: Stack | None = None) -> 
             f"file."
         )
     # A source can be one of many images of one Zarr.
-    zarrs = [folder for folder in (origin, *origin.parents) if _is_zarr(folder)]
+    zarrs = [folder for folder in (origin, *origin.parents) if is_zarr(folder)]
     if (zarrs[-1] if zarrs else origin) in target.parents:
         raise InputError(
             f"The result cannot be written to {path}, which lies inside its source: name a file "
@@ -164,10 +164,6 @@ def _same(path: Path, file: str) -> bool:
         return path.samefile(file)
     except OSError:
         return False  # one of them is not there
-
-
-def _is_zarr(folder: Path) -> bool:
-    return any((folder / name).exists() for name in _ZARR_FILES)
 
 
 def take_place(new: Path, path: Path, *, overwrite: bool) -> None:
