@@ -34,12 +34,11 @@ CHANNELS: dict[str, dict[str, Any]] = {
 }
 # Slices of a stack that is thinned out, and the ways in which they are compared.
 THINNED = 16
-STEPS = (1, 2, 4, 8)
+STEPS = (1, 2, 4)
 STEP_WAYS = {
     "slice by slice": {},
     "1 neighbour": {"context": 1},
     "volume": {"volume": True},
-    "volume, grid 1x2x2": {"volume": True, "partition": n2s.Grid((1, 2, 2))},
 }
 # One field in three channels, and its truth.
 FIELD = "fmd/Confocal_BPAE_{}_{}.png"

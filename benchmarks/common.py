@@ -96,6 +96,12 @@ def write_result(name: str, rows: Sequence[Mapping[str, Any]], **extra: Any) -> 
     path.write_text(json.dumps(record, indent=1) + "\n")
 
 
+def kept_rows(name: str) -> list[dict[str, Any]]:
+    """The rows that results/NAME.json has already, for a run that goes on where it was cut off."""
+    path = RESULTS / f"{name}.json"
+    return list(json.loads(path.read_text())["rows"]) if path.exists() else []
+
+
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows that share their keys as a Markdown table."""
     if not rows:

@@ -12,7 +12,6 @@ be cut off and go on.  ``--rows 20`` ends after so many.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,7 @@ from scipy import ndimage
 from skimage.color import rgb2gray
 
 sys.path.insert(0, str(Path(__file__).parent))
-from common import RESULTS, data_folder, print_table, write_result
+from common import data_folder, kept_rows, print_table, write_result
 from pairs import FMD, PAIRS, read
 
 import napari_noise2self as n2s
@@ -140,8 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=10**6, help="end after so many new ones")
     left = parser.parse_args().rows
-    path = RESULTS / "outputs.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = kept_rows("outputs")
     done = {(row["image"], row["noise"]) for row in rows}
     for name, image in truths():
         truth = middle(image)
