@@ -553,7 +553,7 @@ class Denoiser:
             "sure" estimates the error of any output, also of those that see
             the pixel (Stein's unbiased risk estimate).  It has to know the
             noise, and it does not know that the network was trained on this
-            very image: its error is then underestimated.
+            very image: its error may then be underestimated.
         output : str
             The output that "sure" judges.
 
