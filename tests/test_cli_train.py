@@ -93,6 +93,15 @@ def interrupted_after(steps, monkeypatch):
     monkeypatch.setattr(EngineDenoiser, "train", pressed)
 
 
+@pytest.fixture
+def in_the_foreground():
+    """Ctrl-C as a shell hands it out, which lets jobs in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("in_the_foreground")
 def test_ctrl_c_ends_training_and_keeps_the_model(images, monkeypatch):
     before = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(training, "INTERVAL", 0.0)

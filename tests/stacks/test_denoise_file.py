@@ -41,20 +41,22 @@ def streamed(monkeypatch):
 def test_a_result_is_gone_on_with_for_its_own_image_alone(tmp_path, streamed):
     target, other = tmp_path / "out.tif", movie(1)
     control = Control()
+    # Predicted in several passes, so that there is something to interrupt.
+    config = CONFIG.model_copy(update={"output": "j-invariant"})
 
     def stop(event):
         # In the second of two regions.
         if isinstance(event, PredictionEvent) and event.fraction > 0.6:
             control.stop()
 
-    made = exhaust(denoise_file_events(movie(0), target, CONFIG, control=control), stop)
+    made = exhaust(denoise_file_events(movie(0), target, config, control=control), stop)
     assert not made.written.complete
     with pytest.raises(Noise2SelfError, match="begun with another image"):
-        exhaust(denoise_file_events(other, target, CONFIG, resume=True))
+        exhaust(denoise_file_events(other, target, config, resume=True))
     assert (partial_of(target) / STATE).exists()
     # Neither its pixels nor its network are taken over.
-    exhaust(denoise_file_events(other, target, CONFIG, resume=True, overwrite=True))
-    expected = Denoiser(CONFIG).fit(other.data, "TYX").predict(other.data, "TYX")
+    exhaust(denoise_file_events(other, target, config, resume=True, overwrite=True))
+    expected = Denoiser(config).fit(other.data, "TYX").predict(other.data, "TYX")
     expected = np.rint(expected).clip(0, None)
     np.testing.assert_array_equal(np.asarray(read(target).data), expected)
 

@@ -57,9 +57,9 @@ class TrainingConfig(BaseModel):
         where it is correlated.
     replacement : {"mean", "median", "neighbor", "uniform", "zero"}
         What hidden pixels are replaced with: the mean or the median of their
-        visible neighbours, one of these by chance, random values with the
-        mean and variance of the data, or the mean grey value.  With a
-        `grey_range`, random values in that range, or the middle of it.
+        visible neighbours in the same slice, one of these by chance, random
+        values with the mean and variance of the data, or the mean grey value.
+        With a `grey_range`, random values in that range, or the middle of it.
     network : {"unet", "dncnn", "unet-paper", "custom"}
         "unet-paper" is the UNet of the Noise2Self paper, larger and slower;
         "custom" is set when a `torch.nn.Module` of the caller is trained.
