@@ -358,10 +358,13 @@ def test_a_network_is_trained_on_the_whole_layer_with_its_settings(
     # What was chosen in Denoise since then, or before, is not what was compared.
     widget.session.settings.epochs = 7.0
     widget.session.settings.region = "frame"
+    widget.session.settings.channel_use = "shared"
     engine.go.set()
     click(widget, "whole")
     ended(widget)
     assert widget.session.state is State.DONE
+    # A layer with channels, denoised next, is not bound by what this one settled.
+    assert widget.session.settings.channel_use == "auto"
     config = engine.arguments["config"]
     assert config.network == "unet"
     assert config.epochs == 1.0

@@ -242,11 +242,11 @@ class Comparer(Runner):
         assert isinstance(partition, Grid)  # all that noise reports suggest
         chosen.layer = region.source.layer
         chosen.take(partition)
-        for name in ("network", "epochs", "output", "volume", "seed", "channel_use"):
+        for name in ("network", "epochs", "output", "volume", "seed"):
             setattr(chosen, name, settings[name])
-        # What was compared is a network that sees no neighbours and learns from the image alone;
-        # here from all of it.
-        chosen.context = 0
+        # What was compared is a network that sees no neighbours, leaves the channels to the engine,
+        # and learns from the image alone; here from all of it.
+        chosen.context, chosen.channel_use = 0, "auto"
         chosen.region, chosen.target = "all", None
         self.controller.train()
         self.changed.emit()
