@@ -9,6 +9,7 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
+import tifffile
 import zarr
 from typer.testing import CliRunner
 
@@ -332,21 +333,33 @@ def test_a_zarr_that_lacks_chunks_fails_alone_unless_they_are_said_to_be_empty(m
         ("preview", "IN", "out.png", "--epochs", "0.05", "--device", "cpu"),
     ],
 )
-def test_every_command_refuses_a_zarr_that_lacks_chunks(model, tmp_path, words):
-    rng = np.random.default_rng(0)
-    image = zarr.create_array(
-        tmp_path / "a.zarr", shape=(3, 48, 64), dtype="f4", chunks=(1, 48, 64)
-    )
-    image[:2] = rng.poisson(90, (2, 48, 64))
+@pytest.mark.parametrize(
+    ("name", "lacks"),
+    [
+        ("a.zarr", "a.zarr lacks 1 of its 3 chunks (first: c/2/0/0)"),
+        ("a.ome.tif", "a.ome.tif lacks 1 of its 3 planes (first: T2)"),
+    ],
+)
+def test_every_command_refuses_an_image_that_lacks_parts(model, tmp_path, words, name, lacks):
+    frames = np.random.default_rng(0).poisson(90, (2, 48, 64)).astype("f4")
+    if name == "a.zarr":
+        image = zarr.create_array(
+            tmp_path / "a.zarr", shape=(3, 48, 64), dtype="f4", chunks=(1, 48, 64)
+        )
+        image[:2] = frames
+    else:
+        tifffile.imwrite(name, frames, metadata={"axes": "TYX"})
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content.replace(b'SizeT="2"', b'SizeT="3"'))
     before = files(tmp_path)
-    command = ["a.zarr" if word == "IN" else word for word in words]
+    command = [name if word == "IN" else word for word in words]
     result = run(*command)
     assert (result.exit_code, result.stdout) == (1, "")
     assert len(result.stderr.splitlines()) == 1
-    assert "a.zarr lacks 1 of its 3 chunks (first: c/2/0/0)" in result.stderr
+    assert lacks in result.stderr
     assert files(tmp_path) == before
     assert run(*command, "--empty-chunks", "--axes", "TYX").exit_code == 0
-    assert run("info", "a.zarr").exit_code == 0
+    assert run("info", name).exit_code == 0
 
 
 def test_results_that_do_not_fit_together_are_told_before_the_first(model, tmp_path, monkeypatch):

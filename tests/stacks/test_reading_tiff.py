@@ -177,11 +177,24 @@ def test_ome_tiff_in_several_files(tmp_path):
     assert stack.size("T") == (250.0, "ms")  # no time increment, but the time of each plane
     assert stack.translate == (10.0, None, None, None)
     np.testing.assert_array_equal(read(tmp_path).data, PLANES[:2])  # the folder is the same image
+
+
+def test_a_missing_file_of_an_ome_tiff_is_refused_unless_it_is_said_to_be_empty(tmp_path):
+    path = ome_in_two_files(tmp_path)
     (tmp_path / "part 1.ome.tif").unlink()
-    stack = read(path)
-    assert not np.asarray(stack.data[1]).any()
-    assert len(stack.notices) == 1
-    assert "2 planes are missing" in stack.notices[0]
+    lacks = f"{path} lacks 2 of its 4 planes (first: T1 C0; part 1.ome.tif is not beside it), which"
+    for place in (path, tmp_path):
+        with pytest.raises(InputError, match=r"copy it again.* \(--empty-chunks") as caught:
+            read(place)
+        assert str(caught.value).startswith(f"{lacks} would be read as 0: ")
+        stack = read(place, empty_chunks=True)
+        assert not np.asarray(stack.data[1]).any()
+        np.testing.assert_array_equal(stack.data[0], PLANES[0])
+        assert stack.notices == (f"{lacks} are read as 0.",)
+    # One of several in a folder, too.
+    tifffile.imwrite(tmp_path / "part 2.tif", PLANES[:2])
+    with pytest.raises(InputError, match="lacks 2 of its 4 planes"):
+        read(tmp_path)
 
 
 def test_colours_of_imagej(tmp_path):
@@ -203,9 +216,13 @@ def test_ome_metadata_that_do_not_fit_the_pages_are_told(tmp_path):
     tifffile.imwrite(path, PLANES[:, 0], ome=True, metadata={"axes": "TYX"})
     # The comment is as long as before, so that nothing else of the file changes.
     path.write_bytes(path.read_bytes().replace(b'SizeT="3"', b'SizeT="5"'))
-    stack = read(path)
+    # As after an acquisition that ended early; the file may have got another name since.
+    path = path.rename(tmp_path / "b.ome.tif")
+    with pytest.raises(InputError, match=r"lacks 2 of its 5 planes \(first: T3\), which would"):
+        read(path)
+    stack = read(path, empty_chunks=True)
     assert stack.shape == (5, 70, 90)
-    assert "2 planes are missing" in stack.notices[0]
+    assert "lacks 2 of its 5 planes (first: T3), which are read as 0." in stack.notices[0]
     path.write_bytes(path.read_bytes().replace(b'SizeX="90"', b'SizeX="80"'))
     stack = read(path)
     np.testing.assert_array_equal(stack.data, PLANES[:, 0])

@@ -63,7 +63,11 @@ Axes = Annotated[
 ]
 Series = Annotated[bool, flag("--series", "A folder is one image, and its files are planes of it.")]
 EmptyChunks = Annotated[
-    bool, flag("--empty-chunks", "Take chunks that a Zarr lacks as empty, not as lost.")
+    bool,
+    flag(
+        "--empty-chunks",
+        "Take chunks that a Zarr lacks, or planes that an OME-TIFF lacks, as empty, not as lost.",
+    ),
 ]
 Epochs = Annotated[
     str,

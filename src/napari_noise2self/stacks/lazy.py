@@ -145,6 +145,37 @@ def damaged(source: str, error: Exception) -> InputError:
     return InputError(f"{source} is damaged or was cut off: a part cannot be read ({reason}).")
 
 
+def told_or_refused(lacks: str, filled: Any, empty_chunks: bool) -> str:
+    """Refuse an image that lacks a part, unless such parts are said to be empty.
+
+    They are read as a constant without a word: an image may be left out
+    where it is empty, but so are parts that a copy has lost.
+
+    Parameters
+    ----------
+    lacks : str
+        What lacks how much.
+    filled : number
+        What is read instead.
+    empty_chunks : bool
+        Whether it was said.
+
+    Returns
+    -------
+    notice : str
+
+    Raises
+    ------
+    InputError
+    """
+    if empty_chunks:
+        return f"{lacks}, which are read as {filled}."
+    raise InputError(
+        f"{lacks}, which would be read as {filled}: copy it again, or say that they were left out "
+        f"because they are empty (--empty-chunks in the terminal)."
+    )
+
+
 def _understood(index: Any, shape: Sequence[int]) -> tuple[Region, tuple[int | slice, ...]]:
     """What to read, in ascending order, and how to index it then."""
     index = index if isinstance(index, tuple) else (index,)

@@ -60,8 +60,9 @@ def read(path: str | Path, axes: str | None = None, *, empty_chunks: bool = Fals
     axes : str, optional
         One letter per axis, where the file is wrong or silent.
     empty_chunks : bool
-        Whether chunks that a local Zarr lacks are taken as empty: it may leave
-        those out, but an incomplete copy looks the same, and is refused by default.
+        Whether chunks that a local Zarr lacks, or planes that an OME-TIFF
+        lacks, are taken as empty: they may be left out, but an incomplete copy
+        looks the same, and is refused by default.
 
     Returns
     -------
@@ -106,17 +107,17 @@ def _read_local(path: Path, image: str | None, axes: str | None, empty_chunks: b
     if path.is_dir():
         if is_zarr(path) or ".zarr" in path.suffixes:
             return read_zarr(path, axes, empty_chunks=empty_chunks)
-        return read_series(path, axes)
+        return read_series(path, axes, empty_chunks=empty_chunks)
     if not path.exists():
         if is_pattern(path):
-            return read_series(path, axes)
+            return read_series(path, axes, empty_chunks=empty_chunks)
         raise InputError(f"There is no file {path}.")
     ending = path.suffix.lower()
     if ending == ".safetensors":
         raise InputError(f"{path} is a model, not an image.")
     if ending in TIFF_ENDINGS:
         _check_beginning(path, ending)
-        return read_tiff(path, axes, image)
+        return read_tiff(path, axes, image, empty_chunks=empty_chunks)
     if ending in (".png", ".npy"):
         _check_beginning(path, ending)
         choose(path, [""], image, [])  # there is but one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import re
@@ -34,7 +35,7 @@ def is_pattern(path: Path) -> bool:
     return has_magic(str(path))
 
 
-def read_series(path: Path, axes: str | None = None) -> Stack:
+def read_series(path: Path, axes: str | None = None, *, empty_chunks: bool = False) -> Stack:
     """Read many TIFFs of one shape as one image, lazily.
 
     Parameters
@@ -43,6 +44,8 @@ def read_series(path: Path, axes: str | None = None) -> Stack:
         A folder, or a pattern with ``*`` and ``?``.
     axes : str, optional
         Letters for all axes, those along the files first.
+    empty_chunks : bool
+        Whether planes that one of the files lacks are taken as empty.
 
     Returns
     -------
@@ -55,18 +58,19 @@ def read_series(path: Path, axes: str | None = None) -> Stack:
     ------
     InputError
         If there are none, they differ in shape, type or name, or one of the
-        series is missing.
+        series or a plane of one is missing.
     """
     notices: list[str] = []
     files = _files(path, notices)
-    first = _read(files[0])
+    reading = functools.partial(_read, empty_chunks=empty_chunks)
+    first = reading(files[0])
     if len(files) == 1 or _holds(first, files):
-        return first if axes is None else read_tiff(files[0], axes)
+        return first if axes is None else first.with_axes(axes)
     numbers = _numbers(files, path)
     lead = [len(set(values)) for values in numbers.values()]
     _check_complete(numbers, files, path, notices)
     with ThreadPoolExecutor(8) as threads:
-        stacks = [first, *threads.map(_read, files[1:])]
+        stacks = [first, *threads.map(reading, files[1:])]
     for file, one in zip(files, stacks, strict=True):
         if (one.shape, one.dtype) != (first.shape, first.dtype):
             raise InputError(
@@ -102,9 +106,9 @@ def read_series(path: Path, axes: str | None = None) -> Stack:
     return stack if axes is None else stack.with_axes(axes)
 
 
-def _read(file: Path) -> Stack:
+def _read(file: Path, empty_chunks: bool) -> Stack:
     with opening(file):
-        return read_tiff(file)
+        return read_tiff(file, empty_chunks=empty_chunks)
 
 
 def _said(file: Path) -> Calibration:

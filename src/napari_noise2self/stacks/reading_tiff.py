@@ -24,10 +24,18 @@ from numpy.typing import NDArray
 
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.stacks import axes as known
-from napari_noise2self.stacks.lazy import InMemory, Joined, LazyArray, Raw, Region, View
+from napari_noise2self.stacks.lazy import (
+    InMemory,
+    Joined,
+    LazyArray,
+    Raw,
+    Region,
+    View,
+    told_or_refused,
+)
 from napari_noise2self.stacks.reading_choice import choose
 from napari_noise2self.stacks.stack import Stack
-from napari_noise2self.stacks.tiff_metadata import Calibration, calibration
+from napari_noise2self.stacks.tiff_metadata import Calibration, calibration, files_beside
 
 # Tiles are best read in groups of about this side.
 _SIDE = 1024
@@ -41,7 +49,13 @@ _SOURCES = {
 }
 
 
-def read_tiff(path: Path, axes: str | None = None, image: str | None = None) -> Stack:
+def read_tiff(
+    path: Path,
+    axes: str | None = None,
+    image: str | None = None,
+    *,
+    empty_chunks: bool = False,
+) -> Stack:
     """Read a TIFF, lazily.
 
     Parameters
@@ -51,6 +65,8 @@ def read_tiff(path: Path, axes: str | None = None, image: str | None = None) -> 
         Letters that overrule the metadata.
     image : str, optional
         The number, from 1, or the name of one of several images; by default the first.
+    empty_chunks : bool
+        Whether planes that are not there are taken as empty, and only told.
 
     Returns
     -------
@@ -60,7 +76,8 @@ def read_tiff(path: Path, axes: str | None = None, image: str | None = None) -> 
     Raises
     ------
     InputError
-        If it is no TIFF, was cut off, or holds no image, or none that is called so.
+        If it is no TIFF, was cut off, lacks planes or the files that hold
+        them, or holds no image, or none that is called so.
     """
     import tifffile
 
@@ -71,7 +88,8 @@ def read_tiff(path: Path, axes: str | None = None, image: str | None = None) -> 
         names = [str(one.name or "") for one in tiff.series]
         number, label = choose(path, names, image, notices)
         series = tiff.series[number]
-        data, missing = _pixels(path, series)
+        data, absent = _pixels(path, series)
+        lacks = _absent_planes(path, series, absent, tiff.ome_metadata or "") if absent else ""
         said = calibration(tiff, number)
         page = series.keyframe
         letters = series.axes
@@ -84,9 +102,8 @@ def read_tiff(path: Path, axes: str | None = None, image: str | None = None) -> 
             )
         source = _SOURCES.get(series.kind, "the file")
     _raise_if_damaged(complaints, path)
-    if missing:
-        verb = "plane is" if missing == 1 else "planes are"
-        notices.append(f"{missing} {verb} missing from {path} and read as 0.")
+    if lacks:
+        notices.append(told_or_refused(lacks, 0, empty_chunks))
     if transparent and letters.endswith("S") and data.shape[-1] in (2, 4):
         data, letters = _without_alpha(data, letters, path, notices)
     found = known.from_tifffile(letters, source)
@@ -284,8 +301,8 @@ def cut_off(source: str) -> InputError:
     return InputError(f"{source} is damaged or was cut off: parts of the image are missing.")
 
 
-def _pixels(path: Path, series: Any) -> tuple[LazyArray, int]:
-    """The pixels of a series, checked to be there, and how many of its planes are not."""
+def _pixels(path: Path, series: Any) -> tuple[LazyArray, list[int]]:
+    """The pixels of a series, checked to be there, and the numbers of its planes that are not."""
     offset = series.dataoffset
     page = series.keyframe
     stored = np.dtype(page.parent.byteorder + series.dtype.char)
@@ -295,7 +312,7 @@ def _pixels(path: Path, series: Any) -> tuple[LazyArray, int]:
             raw.chunks = (1,) * (series.ndim - 3) + series.shape[-3:]
         if raw.end > Path(raw.source).stat().st_size:
             raise cut_off(raw.source)
-        return raw, 0
+        return raw, []
     pages = list(series.pages)
     lead = series.shape[: series.ndim - page.ndim]
     if (
@@ -304,7 +321,7 @@ def _pixels(path: Path, series: Any) -> tuple[LazyArray, int]:
         or series.transform is not None
     ):
         # Pages that are no planes of the image: no file is known to be large and like this.
-        return InMemory(series.asarray(), str(path)), 0
+        return InMemory(series.asarray(), str(path)), []
     images: list[LazyArray | None] = []
     decoders: dict[int, Decoder] = {}
     sizes: dict[str, int] = {}
@@ -322,8 +339,19 @@ def _pixels(path: Path, series: Any) -> tuple[LazyArray, int]:
         raise InputError(f"{path} has no image.")
     only = images[0]
     if len(images) == 1 and not lead and only is not None:
-        return only, 0
-    return Joined(images, lead, str(path)), images.count(None)
+        return only, []
+    absent = [number for number, image in enumerate(images) if image is None]
+    return Joined(images, lead, str(path)), absent
+
+
+def _absent_planes(path: Path, series: Any, absent: Sequence[int], xml: str) -> str:
+    """In words how many planes are not there, the first of them, and the first such file."""
+    lead = series.shape[: series.ndim - series.keyframe.ndim]
+    at = np.unravel_index(absent[0], lead)
+    first = " ".join(f"{letter}{n}" for letter, n in zip(series.axes, at, strict=False))
+    files = [name for name in files_beside(xml) if not (path.parent / name).exists()]
+    beside = f"; {files[0]} is not beside it" if files else ""
+    return f"{path} lacks {len(absent)} of its {math.prod(lead)} planes (first: {first}{beside})"
 
 
 def _page(page: Any, decoders: dict[int, Decoder]) -> Raw | Page:

@@ -17,7 +17,7 @@ import numpy as np
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.stacks import axes as known
 from napari_noise2self.stacks.axes import Axes
-from napari_noise2self.stacks.lazy import Indexed
+from napari_noise2self.stacks.lazy import Indexed, told_or_refused
 from napari_noise2self.stacks.natural import natural
 from napari_noise2self.stacks.stack import Stack, colour_code
 from napari_noise2self.stacks.zarr_folder import is_zarr
@@ -335,12 +335,7 @@ def _absent_chunks(array: Any, where: str, empty_chunks: bool) -> list[str]:
     kind = "shards" if array.shards else "chunks"
     filled = array.fill_value or 0
     lacks = f"{where} lacks {len(absent)} of its {math.prod(counts)} {kind} (first: {absent[0]})"
-    if empty_chunks:
-        return [f"{lacks}, which are read as {filled}."]
-    raise InputError(
-        f"{lacks}, which would be read as {filled}: copy it again, or say that they were left out "
-        f"because they are empty (--empty-chunks in the terminal)."
-    )
+    return [told_or_refused(lacks, filled, empty_chunks)]
 
 
 def _name(where: str) -> str:

@@ -84,6 +84,25 @@ def calibration(tiff: Any, number: int = 0) -> Calibration:
     return Calibration(sizes)
 
 
+def files_beside(xml: str) -> list[str]:
+    """The names of other files that hold planes of the same images.
+
+    Parameters
+    ----------
+    xml : str
+        The OME metadata; empty where there are none.
+
+    Returns
+    -------
+    names : list of str
+    """
+    if not xml:
+        return []
+    root = ElementTree.fromstring(xml)
+    parts = [part for part in root.iterfind(".//{*}UUID") if part.text != root.get("UUID")]
+    return [str(part.get("FileName")) for part in parts if part.get("FileName")]
+
+
 def _of_lsm(metadata: Mapping[str, Any]) -> Calibration:
     """What a Zeiss LSM says, in metres and seconds."""
     sizes: dict[str, Size] = {}
