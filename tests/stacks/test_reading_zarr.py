@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import pickle
 import shutil
 import threading
 from pathlib import Path
@@ -148,6 +149,40 @@ def test_missing_chunks_are_refused_unless_they_are_said_to_be_empty(
     assert read(path / "1").notices == ()
 
 
+@pytest.mark.parametrize("index_location", ["start", "end"])
+def test_chunks_that_are_missing_in_a_shard(tmp_path, index_location):
+    path = tmp_path / "a.zarr"
+    shards = zarr.codecs.ShardingCodec(chunk_shape=(1, 16, 20), index_location=index_location)
+    image = zarr.create(
+        store=path, shape=(3, 40, 50), chunks=(2, 48, 60), dtype="u2", codecs=[shards]
+    )
+    # Zarr leaves out what is empty; beyond the edge there is nothing to be left out.
+    image[:] = DATA[:, 0] + 1
+    assert read(path, "TYX").notices == ()
+    image[1:, 16:, 40:] = 0
+    lacks = f"{path} lacks 4 of its 27 chunks (first: 1/1/2 in the shard c/0/0/0), which"
+    with pytest.raises(InputError, match="copy it again") as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{lacks} would be read as 0")
+    stack = read(path, "TYX", empty_chunks=True)
+    assert stack.notices == (f"{lacks} are read as 0.",)
+    np.testing.assert_array_equal(stack.data[2, :, :40], DATA[2, 0, :, :40] + 1)
+
+
+@pytest.mark.parametrize("index_location", ["start", "end"])
+@pytest.mark.parametrize("kept", [10, 1000])
+def test_a_shard_that_was_cut_off(tmp_path, index_location, kept):
+    path = tmp_path / "a.zarr"
+    shards = zarr.codecs.ShardingCodec(chunk_shape=(1, 16, 20), index_location=index_location)
+    zarr.create(store=path, shape=(3, 40, 50), chunks=(3, 48, 60), dtype="u2", codecs=[shards])[
+        :
+    ] = DATA[:, 0]
+    shard = path / "c" / "0" / "0" / "0"
+    shard.write_bytes(shard.read_bytes()[:kept])
+    with pytest.raises(InputError, match="is damaged or was cut off"):
+        read(path)
+
+
 def test_a_damaged_chunk_is_found_when_it_is_read(tmp_path):
     path = write(tmp_path / "a.zarr")
     (path / "0" / "c" / "2" / "1" / "0" / "0").write_bytes(b"hello")
@@ -245,16 +280,20 @@ def test_over_http(tmp_path, server):
     # The name of an address need not tell what lies there.
     write(tmp_path / "cells", "0.5")
     assert read(f"{server}/cells").axes == "TCYX"
-    # A server need not say what it has, so nobody knows what is missing.
+    # A server need not say what it has: what is missing is found where it is read.
     (tmp_path / "a.zarr" / "0" / "2.1.0.0").unlink()
-    assert not read(address).data[2, 1, :16].any()
+    stack = read(address)
+    np.testing.assert_array_equal(stack.data[:2], DATA[:2])
+    for image in (stack.data, pickle.loads(pickle.dumps(stack.data))):
+        with pytest.raises(InputError, match=r"a\.zarr lacks chunks \(such as 0/2\.1\.0\.0\)"):
+            image[2]
+    assert not read(address, empty_chunks=True).data[2, 1, :16].any()
     (tmp_path / "b.tif").write_bytes(b"II*")
     with pytest.raises(InputError, match="other formats have to be downloaded first"):
         read(f"{server}/b.tif")
 
 
 @pytest.mark.parametrize("status", [200, 403, 500])
-@pytest.mark.filterwarnings("ignore:Both zarr.json")
 def test_a_server_that_answers_everything_alike(server, monkeypatch, status):
     pytest.importorskip("aiohttp")
 
@@ -285,14 +324,22 @@ def test_a_public_bucket_needs_no_credentials(tmp_path, monkeypatch):
 
     open_here = zarr.open
     write(tmp_path / "a.zarr")
+    write(tmp_path / "b.zarr", "0.4")
 
-    def bucket(address, mode, storage_options=None):
+    def bucket(address, mode, zarr_format, storage_options=None):
         if storage_options != {"anon": True}:
             raise NoCredentialsError("Unable to locate credentials")
-        return open_here(tmp_path / address.removeprefix("s3://bucket/"), mode=mode)
+        place = tmp_path / address.removeprefix("s3://bucket/")
+        if zarr_format == 3 and not (place / "zarr.json").exists():
+            # What is not there is refused where nothing may be listed.
+            raise PermissionError("Forbidden")
+        return open_here(place, mode=mode, zarr_format=zarr_format)
 
     monkeypatch.setattr(zarr, "open", bucket)
-    np.testing.assert_array_equal(read("s3://bucket/a.zarr").data[0], DATA[0])
+    for name in ("a", "b"):
+        np.testing.assert_array_equal(read(f"s3://bucket/{name}.zarr").data[0], DATA[0])
+    with pytest.raises(InputError, match=r"There is no Zarr at s3://bucket/c\.zarr"):
+        read("s3://bucket/c.zarr")
 
 
 def test_real_files(data_folder):

@@ -63,6 +63,8 @@ class Work:
         What tells the image from others: a hash of so many `WINDOWS` of it.
     threads : int or None
         For PyTorch; None for those that the worker has.
+    empty_chunks : bool
+        Whether chunks that are not there are empty, or it was found before that none is missing.
     version : str
         Of this package.
     """
@@ -77,6 +79,7 @@ class Work:
     shape: tuple[int, ...]
     pixels: str
     threads: int | None
+    empty_chunks: bool = True
     version: str = version("napari-noise2self")
 
 
@@ -257,8 +260,7 @@ def _opened(work: Work) -> _Tools:
             f"machines of the cluster reach by the same path."
         )
     try:
-        # Whether it lacks any was decided before the work was shared.
-        image = read(work.source, work.axes, empty_chunks=True).data
+        image = read(work.source, work.axes, empty_chunks=work.empty_chunks).data
         same = image.shape == work.shape and pixels_hash(image, WINDOWS) == work.pixels
     except Noise2SelfError as error:
         reason = str(error).rstrip(".")

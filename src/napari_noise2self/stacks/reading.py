@@ -60,9 +60,9 @@ def read(path: str | Path, axes: str | None = None, *, empty_chunks: bool = Fals
     axes : str, optional
         One letter per axis, where the file is wrong or silent.
     empty_chunks : bool
-        Whether chunks that a local Zarr lacks, or planes that an OME-TIFF
-        lacks, are taken as empty: they may be left out, but an incomplete copy
-        looks the same, and is refused by default.
+        Whether chunks that a Zarr lacks, or planes that an OME-TIFF lacks, are
+        taken as empty: they may be left out, but an incomplete copy looks the
+        same, and is refused by default; at an address where it is indexed.
 
     Returns
     -------
@@ -86,16 +86,16 @@ def read(path: str | Path, axes: str | None = None, *, empty_chunks: bool = Fals
             return _read_local(file, image, axes, empty_chunks)
     place = f"{address[1].lower()}://{str(path)[address.end() :]}"
     with opening(place):
-        return _read_remote(place, axes)
+        return _read_remote(place, axes, empty_chunks)
 
 
-def _read_remote(address: str, axes: str | None) -> Stack:
+def _read_remote(address: str, axes: str | None, empty_chunks: bool) -> Stack:
     scheme = address.partition("://")[0]
     if scheme not in _REMOTE:
         raise InputError(
             f"{address} cannot be read: give a file, or an OME-Zarr at https:// or s3://."
         )
-    return read_zarr(address.rstrip("/"), axes)
+    return read_zarr(address.rstrip("/"), axes, empty_chunks=empty_chunks)
 
 
 def _read_local(path: Path, image: str | None, axes: str | None, empty_chunks: bool) -> Stack:

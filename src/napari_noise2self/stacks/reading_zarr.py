@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.stacks import axes as known
+from napari_noise2self.stacks.absent_chunks import absent_chunks
 from napari_noise2self.stacks.axes import Axes
-from napari_noise2self.stacks.lazy import Indexed, told_or_refused
+from napari_noise2self.stacks.lazy import Indexed
 from napari_noise2self.stacks.natural import natural
 from napari_noise2self.stacks.stack import Stack, colour_code
 from napari_noise2self.stacks.zarr_folder import is_zarr
-
-# The packages of the extra "remote", by the beginning of the address.
-_NEEDS = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs"}
 
 
 def read_zarr(
@@ -39,7 +34,7 @@ def read_zarr(
     axes : str, optional
         Letters that overrule the metadata.
     empty_chunks : bool
-        Whether chunks that are not there are taken as empty, and only told.
+        Whether chunks that are not there are taken as empty, and on the disk only told.
 
     Returns
     -------
@@ -50,7 +45,7 @@ def read_zarr(
     ------
     InputError
         If there is none, its metadata do not fit it, or chunks of it are not
-        on the disk.
+        on the disk.  At an address chunks are missed when they are read.
     """
     where = str(location)
     notices: list[str] = []
@@ -66,7 +61,11 @@ def read_zarr(
             )
         found = known.from_shape(array.ndim)
     if isinstance(location, Path):
-        notices.extend(_absent_chunks(array, where, empty_chunks))
+        notices.extend(absent_chunks(array, where, empty_chunks))
+    elif not empty_chunks:
+        from napari_noise2self.stacks.remote_zarr import strict
+
+        array = strict(array, where)
     if axes is None and (guess := found.notice(array.shape)):
         notices.append(guess)
     sizes, places = image.transformation()
@@ -178,38 +177,9 @@ def _opened(location: Path | str) -> Any:
                 f"{location} is no OME-Zarr: there is no zarr.json, .zgroup or .zarray in it."
             )
         return zarr.open(location, mode="r")
-    return _opened_elsewhere(location)
+    from napari_noise2self.stacks.remote_zarr import open_remote
 
-
-def _opened_elsewhere(address: str) -> Any:
-    import zarr
-
-    scheme = urlsplit(address).scheme
-    try:
-        try:
-            return zarr.open(address, mode="r")
-        except Exception as error:
-            # Without credentials, or with those of somebody else, public data can still be had.
-            refused = isinstance(error, PermissionError) or "Credentials" in type(error).__name__
-            if scheme != "s3" or not refused:
-                raise
-            return zarr.open(address, mode="r", storage_options={"anon": True})
-    except ImportError as error:
-        raise InputError(
-            f"Reading {scheme}:// needs the package {_NEEDS.get(scheme, error.name)}: "
-            f'pip install "napari-noise2self[remote]".'
-        ) from error
-    except PermissionError as error:
-        raise InputError(f"{address} is not public, and no credentials here open it.") from error
-    except Exception as error:
-        # Some servers refuse what they do not have, and some answer with a page for people.
-        absent = isinstance(error, FileNotFoundError | json.JSONDecodeError)
-        if not absent and not hasattr(error, "status"):
-            raise
-        raise InputError(
-            f"There is no Zarr at {address}, or the server hands out nothing there: files of other "
-            f"formats have to be downloaded first."
-        ) from error
+    return open_remote(location)
 
 
 def _is_array(node: Any) -> bool:
@@ -311,31 +281,6 @@ def _full_resolution(group: Any, where: str, notices: list[str]) -> _Image:
 def _check_type(array: Any, where: str) -> None:
     if np.dtype(array.dtype).kind not in "biufc":
         raise InputError(f"{where} holds {array.dtype} and no numbers: it is not an image.")
-
-
-def _absent_chunks(array: Any, where: str, empty_chunks: bool) -> list[str]:
-    """Refuse a local array that lacks pieces, or say how many are taken as empty.
-
-    Zarr reads them as the fill value without a word: an image may be left
-    out where it is empty, but so are pieces that a copy has lost.  Of a shard
-    it is only seen whether it is there, not what is in it.
-    """
-    pieces = array.shards or array.chunks
-    counts = [math.ceil(n / size) for n, size in zip(array.shape, pieces, strict=True)]
-    root = Path(str(getattr(array.store, "root", "")), array.path)
-    present = {
-        Path(folder, file).relative_to(root).as_posix()
-        for folder, _, files in os.walk(root)
-        for file in files
-    }
-    keys = map(array.metadata.encode_chunk_key, np.ndindex(*counts))
-    absent = [key for key in keys if key not in present]
-    if not absent:
-        return []
-    kind = "shards" if array.shards else "chunks"
-    filled = array.fill_value or 0
-    lacks = f"{where} lacks {len(absent)} of its {math.prod(counts)} {kind} (first: {absent[0]})"
-    return [told_or_refused(lacks, filled, empty_chunks)]
 
 
 def _name(where: str) -> str:
