@@ -189,6 +189,7 @@ def test_failures_end_with_status_1_and_one_sentence(noisy, tmp_path, monkeypatc
         (noisy, tmp_path / "nowhere" / "out.tif"),
         (noisy, out, "--axes", "TZYX"),
         (noisy, noisy, "--overwrite"),
+        (noisy, "s3://bucket/out.ome.zarr"),
         (noisy, out, "--save-model", tmp_path / "there.tif"),
     ):
         result = run("denoise", *words, "--json")

@@ -481,6 +481,19 @@ def test_an_interruption_of_a_single_image_claims_nothing(in_parts, tmp_path, mo
     assert not (tmp_path / "out.tif").exists()
 
 
+@pytest.mark.parametrize("out", ["s3://bucket/out.ome.zarr", "https://host.invalid/out/"])
+def test_results_are_not_written_to_an_address_nor_to_a_folder_called_so(model, tmp_path, out):
+    before = files(tmp_path)
+    for words in (
+        ("apply", "m.safetensors", model / "a10.tif", out),
+        ("denoise", model / "a10.tif", out),
+    ):
+        result = run(*words)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert f"Results cannot be written to {out}".rstrip("/") in result.stderr
+    assert files(tmp_path) == before
+
+
 def test_a_slash_does_not_make_a_folder_of_a_zarr(model, tmp_path):
     assert run("apply", "m.safetensors", model / "a2.ome.tif", "out.ome.zarr").exit_code == 0
     before = files(tmp_path / "out.ome.zarr")

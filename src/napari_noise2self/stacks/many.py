@@ -16,6 +16,7 @@ from napari_noise2self.engine.errors import InputError
 from napari_noise2self.stacks.natural import natural
 from napari_noise2self.stacks.reading_choice import split_choice
 from napari_noise2self.stacks.stack import Stack
+from napari_noise2self.stacks.targets import ADDRESS, refuse_address
 from napari_noise2self.stacks.zarr_folder import is_zarr
 
 # What is taken out of a folder without having been named: TIFF inside, and what microscopes
@@ -27,7 +28,6 @@ ENDINGS = (
 )
 # Endings of two parts, which are no part of a name.
 _ENDING = re.compile(r"(\.ome)?(\.tiff?|\.btf|\.tf[28]|\.zarr)$|\.[^.]+$", re.IGNORECASE)
-_ADDRESS = re.compile(r"^[a-z][a-z0-9]+:/+", re.IGNORECASE)
 # What is unfinished, or left in folders by systems, is nobody's image.
 _LITTER = ("thumbs.db", "desktop.ini")
 _UNFINISHED = (".partial", ".writing", ".new")
@@ -72,7 +72,7 @@ class Input:
     @property
     def remote(self) -> bool:
         """Whether it is an address."""
-        return _ADDRESS.match(self.path) is not None
+        return ADDRESS.match(self.path) is not None
 
     @property
     def weight(self) -> int:
@@ -144,7 +144,7 @@ def find_images(words: Sequence[str | Path], *, series: bool = False) -> Found:
     strangers: dict[str, str] = {}
     for word in map(str, words):
         path = Path(word)
-        if _ADDRESS.match(word):
+        if ADDRESS.match(word):
             candidates = [Input(word)]
         elif os.path.lexists(word) or split_choice(word)[1] or not has_magic(word):
             candidates = [Input(word)] if not path.is_dir() or series else list(_inside(path))
@@ -286,10 +286,11 @@ def plan(
     Raises
     ------
     InputError
-        If the pattern cannot be used, the format contradicts the name, two
+        If `out` is an address, the pattern cannot be used, the format contradicts the name, two
         images would have the same result, or a result would replace one of
         the images.
     """
+    refuse_address(out)
     folder = _folder(found, out, kind)
     if folder is None:
         jobs = [Job(found.inputs[0], Path(out))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import uuid
 from pathlib import Path
@@ -22,6 +23,27 @@ _ENDINGS: dict[str, Kind] = {
     ".zarr": "ome-zarr",
 }
 # What a folder has that is a Zarr, of version 3 or 2.
+
+
+# A path object turns the two slashes of an address into one.  Disks have one letter.
+ADDRESS = re.compile(r"([a-z][a-z0-9]+):/+", re.IGNORECASE)
+
+
+def refuse_address(path: str | Path) -> None:
+    """Make sure that a place for results is not an address.
+
+    Raises
+    ------
+    InputError
+        Otherwise it would become folders of the same name.
+    """
+    address = ADDRESS.match(str(path))
+    if address:
+        place = f"{address[1]}://{str(path)[address.end() :]}"
+        raise InputError(
+            f"Results cannot be written to {place}: name a file or folder on a disk, and copy the "
+            f"results from there."
+        )
 
 
 def format_of(path: str | Path) -> Kind:
@@ -71,8 +93,9 @@ def check_target(
     Raises
     ------
     InputError
-        If the file has an unknown ending, exists, is the source, or cannot be made.
+        If it is an address, the source, or exists, has an unknown ending, or cannot be made.
     """
+    refuse_address(path)
     path = Path(path)
     kind = format_of(path)
     if source is not None:
@@ -94,9 +117,10 @@ def check_free(path: str | Path, *, overwrite: bool = False) -> None:
     Raises
     ------
     InputError
-        If it is a folder, exists and may not be replaced, or its folder
+        If it is an address or a folder, exists and may not be replaced, or its folder
         does not exist or cannot be written to.
     """
+    refuse_address(path)
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder: name a file.")
