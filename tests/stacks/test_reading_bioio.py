@@ -72,8 +72,10 @@ class Scan:
     dims = SimpleNamespace(order="TCZYX")
     physical_pixel_sizes = SimpleNamespace(Z=None, Y=0.5, X=0.5)
 
-    def __init__(self, ome=None):
+    def __init__(self, ome=None, frames=1, times=None):
         self.scene = 0
+        self.frames = frames
+        self.coords = {} if times is None else {"T": np.asarray(times)}
         self.attrs = {} if ome is None else {"processed": ome}
 
     def set_scene(self, number):
@@ -81,11 +83,11 @@ class Scan:
 
     @property
     def xarray_dask_data(self):
-        return SimpleNamespace(attrs=self.attrs)
+        return SimpleNamespace(attrs=self.attrs, coords=self.coords)
 
     @property
     def dask_data(self):
-        return da.full((1, 2, 1, 8, 9), self.scene, dtype="uint8", chunks=(1, 1, 1, 8, 9))
+        return da.full((self.frames, 2, 1, 8, 9), self.scene, dtype="uint8", chunks=(1, 1, 1, 8, 9))
 
 
 @pytest.fixture
@@ -96,8 +98,8 @@ def scan(tmp_path, monkeypatch):
     path = tmp_path / "scan.lif"
     path.write_bytes(b"")
 
-    def made(ome=None):
-        monkeypatch.setattr(reading_bioio, "_opened", lambda path: Scan(ome))
+    def made(ome=None, **more):
+        monkeypatch.setattr(reading_bioio, "_opened", lambda path: Scan(ome, **more))
         return path
 
     return made
@@ -116,6 +118,13 @@ def test_a_scene_is_named_behind_the_file(scan):
         assert stack.data.sources == {str(path)}
     with pytest.raises(InputError, match=r"1 Overview, 2 TileScan 1/Position 2"):
         read(f"{path}#Position 2")
+
+
+@pytest.mark.parametrize(
+    ("times", "interval"), [([0, 2.5, 5], (2.5, "s")), ([0, 0, 0], None), (None, None)]
+)
+def test_the_time_between_frames_of_a_lif_follows_from_their_times(scan, times, interval):
+    assert read(scan(frames=3, times=times)).size("T") == interval
 
 
 def ome(colours, **plane):

@@ -76,6 +76,8 @@ def read_bioio(path: Path, axes: str | None = None, image: str | None = None) ->
             if number:
                 opened.set_scene(number)
             sizes = {letter: _size(opened, letter) for letter in "TZYX"}
+            if ending == ".lif" and sizes["T"][0] is None:
+                sizes["T"] = _lif_interval(opened)
     except UnsupportedFileFormatError as error:
         if ending in get_plugins(use_cache=True):
             raise InputError(f"{path} is damaged, or no {ending[1:].upper()} file.") from error
@@ -164,6 +166,13 @@ def _places(ome: Any, sizes: Mapping[str, tuple[float | None, str | None]]) -> d
         if place and math.isfinite(place):
             places[letter] = place
     return places
+
+
+def _lif_interval(image: Any) -> tuple[float | None, str | None]:
+    """Time between two frames, which the plug-in for LIF has as the places of frames in seconds."""
+    times = image.xarray_dask_data.coords.get("T", ())
+    seconds = float(times[1] - times[0]) if len(times) > 1 else 0.0
+    return (seconds, "s") if seconds > 0 else (None, None)
 
 
 def _size(image: Any, letter: str) -> tuple[float | None, str | None]:
