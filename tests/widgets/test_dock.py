@@ -177,6 +177,26 @@ def test_the_train_button_works_by_keyboard(dock, engine, qtbot, wait_for):
     wait_for(dock, State.DONE)
 
 
+def test_a_double_click_starts_once_and_does_not_stop(dock, engine, wait_for):
+    # What a window sends: the second press is another kind of event.
+    for event in (QTest.mouseClick, QTest.mouseDClick, QTest.mouseRelease):
+        event(dock.train_button, Qt.MouseButton.LeftButton)
+    wait_for(dock, State.TRAINING)
+    QTest.mouseClick(dock.train_button, Qt.MouseButton.LeftButton)
+    wait_for(dock, State.DONE)
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_the_arrow_of_a_fold_has_the_colour_of_the_theme(viewer, dock, theme):
+    viewer.theme = theme
+    button = dock.settings.advanced.toggleButton()
+    # An icon would be drawn once, in the colour of no theme.
+    assert button.icon().isNull()
+    assert button.text() == "▸ Advanced"
+    dock.settings.advanced.expand(animate=False)
+    assert button.text() == "▾ Advanced"
+
+
 def test_the_wheel_scrolls_past_controls_without_focus(dock):
     from qtpy.QtCore import QPoint, QPointF
     from qtpy.QtGui import QWheelEvent

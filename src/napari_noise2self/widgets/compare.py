@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, cast
 
-from qtpy.QtWidgets import QPushButton
-
 from napari_noise2self.widgets.compare_model import Comparer
 from napari_noise2self.widgets.compare_results import CurvesView, ResultsView
 from napari_noise2self.widgets.compare_view import CandidatesView, CompareForm
 from napari_noise2self.widgets.controller import controller_of
-from napari_noise2self.widgets.controls import selectable
+from napari_noise2self.widgets.controls import SwitchButton, selectable
 from napari_noise2self.widgets.dock import Dock
 from napari_noise2self.widgets.layers import images_in
 from napari_noise2self.widgets.progress_view import WorkView, describe
@@ -41,7 +39,7 @@ class CompareWidget(Dock):
         self.candidates = CandidatesView()
         self.candidates.ticked.connect(self.ask("tick"))
         self.candidates.model_chosen.connect(self.ask("add_model"))
-        self.compare = QPushButton()
+        self.compare = SwitchButton()
         self.compare.setObjectName("compare")
         self.compare.clicked.connect(self._compare_or_stop)
         self.work = WorkView()

@@ -15,10 +15,9 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_noise2self.widgets.compare_choices import Choices, candidates
-from napari_noise2self.widgets.controls import Choice, SettingsForm, new_form
+from napari_noise2self.widgets.controls import Choice, Fold, SettingsForm, new_form
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -101,13 +100,7 @@ class CandidatesView(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.boxes: dict[str, QCheckBox] = {}
-        self.fold = QCollapsible("Denoisers", collapsedIcon="▸", expandedIcon="▾")
-        self.fold.setDuration(0)
-        for part in (self.fold, self.fold.content()):
-            margins = part.layout()
-            if margins is not None:
-                margins.setContentsMargins(0, 0, 0, 0)
-        self.fold.toggleButton().setAccessibleName("Denoisers to compare")
+        self.fold = Fold("Denoisers", "Denoisers to compare", "Which denoisers are compared")
         body = QWidget()
         self._grid = QGridLayout(body)
         self._grid.setContentsMargins(0, 0, 0, 0)

@@ -14,7 +14,7 @@ from qtpy.QtCore import (  # type: ignore[attr-defined]
     Qt,
     Signal,
 )
-from qtpy.QtGui import QStandardItemModel, QValidator
+from qtpy.QtGui import QIcon, QMouseEvent, QStandardItemModel, QValidator
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -28,6 +28,7 @@ from qtpy.QtWidgets import (
     QSpinBox,
     QWidget,
 )
+from superqt import QCollapsible
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -67,6 +68,47 @@ class VerticalScrollArea(QScrollArea):
         if event is not None and event.type() == QEvent.Type.LayoutRequest:
             self.updateGeometry()
         return super().eventFilter(watched, event)
+
+
+class Fold(QCollapsible):
+    """A part of a dock that can be folded away.
+
+    Its arrow is text: an icon would keep the colour and the size of the theme that it was made in.
+
+    Parameters
+    ----------
+    title : str
+    name : str
+        What it says to those who cannot see it.
+    tip : str
+    """
+
+    def __init__(self, title: str, name: str, tip: str) -> None:
+        super().__init__(title, collapsedIcon=QIcon(), expandedIcon=QIcon())
+        self._title = title
+        self.setDuration(0)
+        for part in (self, self.content()):
+            margins = part.layout()
+            if margins is not None:
+                margins.setContentsMargins(0, 0, 0, 0)
+        self.toggleButton().setAccessibleName(name)
+        self.toggleButton().setToolTip(f"<qt>{tip}</qt>")
+        self.toggled.connect(lambda: self.setText(self._title))
+        self.setText(title)
+
+    def setText(self, text: str) -> None:  # noqa: N802
+        """Show another title."""
+        self._title = text
+        super().setText(f"{'▾' if self.isExpanded() else '▸'} {text}")
+
+
+class SwitchButton(QPushButton):
+    """A button that starts something, and then ends it: a double click only starts it."""
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802
+        """Take the second press of a double click for no wish of its own."""
+        if event is not None:
+            event.accept()
 
 
 class Choice(QComboBox):

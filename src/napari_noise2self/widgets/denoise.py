@@ -7,9 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton
+from qtpy.QtWidgets import QHBoxLayout, QLabel
 
 from napari_noise2self.widgets.controller import Controller, controller_of
+from napari_noise2self.widgets.controls import SwitchButton
 from napari_noise2self.widgets.dock import Dock
 from napari_noise2self.widgets.layers import images_in
 from napari_noise2self.widgets.progress_view import OutcomeView, ProgressView
@@ -51,10 +52,10 @@ class DenoiseWidget(Dock):
         self.progress = ProgressView()
         self.outcome = OutcomeView()
         self.outcome.save_requested.connect(self._ask_where_to_save)
-        self.train_button = QPushButton()
+        self.train_button = SwitchButton()
         self.train_button.setObjectName("train")
         self.train_button.clicked.connect(self._train_or_stop)
-        self.pause_button = QPushButton()
+        self.pause_button = SwitchButton()
         self.pause_button.setObjectName("pause")
         self.pause_button.clicked.connect(self._pause_or_resume)
         buttons = QHBoxLayout()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
-from superqt import QCollapsible
 
 from napari_noise2self.engine.config import NETWORK_TITLES
 from napari_noise2self.widgets.controls import (
@@ -16,6 +15,7 @@ from napari_noise2self.widgets.controls import (
     AXES_TIP,
     Choice,
     Epochs,
+    Fold,
     LineOfAxes,
     PerAxisNumber,
     SettingsForm,
@@ -221,14 +221,7 @@ class SettingsView(DepthForm):
         self.add_choice(main, "device", "&Device", self.device)
         outer.addLayout(main)
 
-        self.advanced = QCollapsible("Advanced", collapsedIcon="▸", expandedIcon="▾")
-        self.advanced.setDuration(0)
-        for part in (self.advanced, self.advanced.content()):
-            margins = part.layout()
-            if margins is not None:
-                margins.setContentsMargins(0, 0, 0, 0)
-        self.advanced.toggleButton().setAccessibleName("Advanced settings")
-        self.advanced.toggleButton().setToolTip("Settings that seldom need a change")
+        self.advanced = Fold("Advanced", "Advanced settings", "Settings that seldom need a change")
         body = QWidget()
         folded = new_form()
         folded.setContentsMargins(0, 0, 0, 0)
