@@ -75,6 +75,29 @@ def test_what_is_written_is_valid_and_comes_back(tmp_path, version, axes, stored
     assert not [p.name for p in path.iterdir() if "noise2self" in p.name]
 
 
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_the_reader_of_ome_zarr_finds_all_of_it(tmp_path, version):
+    pytest.importorskip("ome_zarr")
+    from ome_zarr.io import parse_url
+    from ome_zarr.reader import Reader
+
+    stack = source(translate=(None, None, 1.0, 3.0, 4.0))
+    path = tmp_path / "cells.ome.zarr"
+    write(path, stack.data, stack, ome_zarr_version=version)
+    (node,) = Reader(parse_url(path))()
+    np.testing.assert_array_equal(np.asarray(node.data[0]), stack.data)
+    assert [level.shape for level in node.data] == [level.shape for level in levels(path)]
+    assert [axis["name"] for axis in node.metadata["axes"]] == list("tczyx")
+    assert [axis.get("unit") for axis in node.metadata["axes"]][-2:] == ["micrometer"] * 2
+    scale, place = node.metadata["coordinateTransformations"][0]
+    assert scale["scale"] == pytest.approx([2.5, 1, 0.4, 0.108, 0.11])
+    assert place["translation"] == pytest.approx([0, 0, 1, 3, 4])
+    assert node.metadata["channel_names"] == ["DAPI", "GFP"]
+    np.testing.assert_array_equal(
+        [table[-1] for table in node.metadata["colormap"]], [(0, 0, 1), (0, 1, 0)]
+    )
+
+
 def test_every_level_is_the_mean_of_the_one_before_and_lies_where_it_does(tmp_path):
     stack = source("CYX", "float32", translate=(None, 10.0, -3.0))
     write(tmp_path / "a.zarr", stack.data, stack)
