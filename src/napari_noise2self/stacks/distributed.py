@@ -170,7 +170,7 @@ class Cluster:
         from napari_noise2self.engine.streaming import Ledger
         from napari_noise2self.stacks.distributed_worker import WINDOWS, Work
         from napari_noise2self.stacks.export import pixels_hash
-        from napari_noise2self.stacks.remote_zarr import missed_when_read
+        from napari_noise2self.stacks.remote_zarr import Watched
 
         layout = denoiser.config.layout(stack.shape, stack.axes)
         with self._errors():
@@ -192,7 +192,7 @@ class Cluster:
             stack.shape,
             pixels_hash(stack.data, WINDOWS),
             self._threads,
-            empty_chunks=not missed_when_read(stack.data),
+            empty_chunks=not isinstance(stack.data, Watched),
         )
         with self._errors(), contextlib.closing(_Tasks(self.client, work, ledger.todo)) as tasks:
             while tasks.left and not control.stopped:

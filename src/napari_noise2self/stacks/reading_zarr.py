@@ -60,19 +60,20 @@ def read_zarr(
                 f"shape {array.shape}: name the axes yourself (--axes in the terminal)."
             )
         found = known.from_shape(array.ndim)
+    data = Indexed(array, where, array.chunks)
     if isinstance(location, Path):
         notices.extend(absent_chunks(array, where, empty_chunks))
     elif not empty_chunks:
-        from napari_noise2self.stacks.remote_zarr import strict
+        from napari_noise2self.stacks.remote_zarr import Watched
 
-        array = strict(array, where)
+        data = Watched(array, where)
     if axes is None and (guess := found.notice(array.shape)):
         notices.append(guess)
     sizes, places = image.transformation()
     units = image.units()
     names, colours = image.channels(found.letters)
     stack = Stack(
-        Indexed(array, where, array.chunks),
+        data,
         found.letters,
         # A size of 1 without a unit is what is written where no size is known.
         scale=tuple(None if s == 1 and not u else s for s, u in zip(sizes, units, strict=True)),

@@ -7,15 +7,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import zarr
+from numpy.typing import NDArray
 from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import WrapperStore
 
 from napari_noise2self.engine.errors import InputError
-from napari_noise2self.stacks.lazy import told_or_refused
+from napari_noise2self.stacks.lazy import Indexed, Region, told_or_refused
 
 # The packages of the extra "remote", by the beginning of the address.
 _NEEDS = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs"}
+# All other keys are those of chunks and shards.
 _METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
 
 
@@ -87,8 +89,8 @@ def _is_absent(error: Exception) -> bool:
     return absent or hasattr(error, "status")
 
 
-def strict(array: Any, where: str) -> Any:
-    """The same array, of which a chunk that is not there is an error when it is read.
+class Watched(Indexed):
+    """An array at an address; a chunk that is not there is an error where it is indexed.
 
     What a server has is often not told, and takes long for many chunks, so it
     is not asked for beforehand.
@@ -98,34 +100,35 @@ def strict(array: Any, where: str) -> Any:
     array : zarr.Array
     where : str
         Its Zarr, as errors name it.
-
-    Returns
-    -------
-    array : zarr.Array
     """
-    store = _Strict(array.store, where, array.fill_value or 0)
-    zarr_format = array.metadata.zarr_format
-    return zarr.open_array(store, path=array.path, mode="r", zarr_format=zarr_format)
+
+    def __init__(self, array: Any, where: str) -> None:
+        self._filled = array.fill_value or 0
+        store, zarr_format = _Watching(array.store), array.metadata.zarr_format
+        array = zarr.open_array(store, path=array.path, mode="r", zarr_format=zarr_format)
+        super().__init__(array, where, array.chunks)
+
+    def _read(self, region: Region) -> NDArray[Any]:
+        part = super()._read(region)
+        # Not in the store: zarr leaves other requests behind when one of them raises.
+        absent = self.array.store.absent
+        if absent:
+            lacks = f"{self.source} lacks chunks (such as {absent[0]})"
+            told_or_refused(lacks, self._filled, False)
+        return part
 
 
-def missed_when_read(image: Any) -> bool:
-    """Whether an image on disk refuses chunks that are not there only when they are read."""
-    return isinstance(getattr(getattr(image, "array", None), "store", None), _Strict)
+class _Watching(WrapperStore[Store]):
+    """Keeps the keys of chunks that were asked for and are not there."""
 
-
-class _Strict(WrapperStore[Store]):
-    def __init__(self, store: Store, where: str, filled: Any) -> None:
+    def __init__(self, store: Store) -> None:
         super().__init__(store)
-        self._where = where
-        self._filled = filled
-
-    def _with_store(self, store: Store) -> _Strict:
-        return type(self)(store, self._where, self._filled)
+        self.absent: list[str] = []
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         value = await self._store.get(key, prototype, byte_range)
         if value is None and key.rpartition("/")[2] not in _METADATA:
-            told_or_refused(f"{self._where} lacks chunks (such as {key})", self._filled, False)
+            self.absent.append(key)
         return value
