@@ -297,7 +297,7 @@ def test_a_dropped_folder_is_denoised_file_by_file(
     click(dock, "export")
     answer(dock, out)
     done(dock)
-    found = "3 images in raw; 1 other"
+    found = "3 images in raw; 1 other file is left out"
     qtbot.waitUntil(lambda: dock.form.names.text().startswith(found), timeout=TIMEOUT)
     assert sorted(entry.name for entry in out.iterdir()) == [
         "a_denoised.ome.tif",
@@ -313,6 +313,38 @@ def test_a_dropped_folder_is_denoised_file_by_file(
     dock.findChild(QMessageBox).findChild(QPushButton, "resume").click()
     done(dock)
     assert "1 written, 2 skipped" in dock.message.text()
+
+
+def test_what_was_written_is_said_only_of_what_is_chosen(loaded, click, done, tmp_path):
+    dock = loaded
+    click(dock, "export")
+    answer(dock, tmp_path, "out")
+    done(dock)
+    assert dock.open.isVisibleTo(dock)
+    click(dock, "apply")
+    done(dock)
+    assert not dock.open.isVisibleTo(dock)
+    click(dock, "export")
+    dock.findChild(QMessageBox).findChild(QPushButton, "replace").click()
+    done(dock)
+    assert dock.open.isVisibleTo(dock)
+    (tmp_path / "empty").mkdir()
+    drop(dock, tmp_path / "empty")
+    assert not dock.message.isVisibleTo(dock)
+    assert not dock.open.isVisibleTo(dock)
+    click(dock, "export")
+    assert "holds no files" in dock.message.text()
+    assert not dock.open.isVisibleTo(dock)
+
+
+def test_each_of_several_layers_is_named_at_the_end(loaded, viewer, click, done):
+    viewer.add_image(noisy((64, 64)), name="other")
+    viewer.layers.selection = set(viewer.layers)
+    click(loaded, "apply")
+    done(loaded)
+    said = loaded.message.text()
+    assert "cells denoised was made" in said
+    assert "other denoised was made" in said
 
 
 def test_axes_are_corrected_here_too_and_several_layers_go_to_a_folder(

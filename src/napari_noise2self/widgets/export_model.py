@@ -58,7 +58,7 @@ class Exporter(Runner):
         self._live = LiveResults()
         self.plan = Plan(viewer, self.session, lambda: self.idle)
         self.plan.changed.connect(self.changed.emit)
-        self.plan.layers_chosen.connect(self._follow_choice)
+        self.plan.images_chosen.connect(self._follow_choice)
         self._link(self.session.events.state, self._follow_state)
 
     def close(self) -> None:
@@ -93,6 +93,7 @@ class Exporter(Runner):
         model = self.plan.model
         if model is None or not self.idle:
             return
+        self.written = []
         try:
             sources = self.plan.sources()
             if not sources:
@@ -119,6 +120,7 @@ class Exporter(Runner):
         if viewer is None or not self.idle:
             return
         choices = self.plan.choices
+        self.written = []
         try:
             work = self.plan.work()
             positions = {
@@ -129,7 +131,7 @@ class Exporter(Runner):
             self._fail(error)
             return
         self._begin(Stage.EXPORTING, "Preparing")
-        self.written, self._outcomes = [], []
+        self._outcomes = []
         request = Request(
             model=self.plan.model,
             jobs=work.jobs,
@@ -239,5 +241,5 @@ class Exporter(Runner):
 
     def _follow_choice(self) -> None:
         if self.stage is Stage.IDLE:
-            # What came of other layers is said no longer.
+            # What came of other images is said no longer.
             self.message, self.written = "", []

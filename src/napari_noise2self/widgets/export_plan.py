@@ -53,8 +53,8 @@ class Plan:
     ----------
     changed : Signal()
         Anything below has changed.
-    layers_chosen : Signal()
-        Other layers are chosen.
+    images_chosen : Signal()
+        Other layers are chosen, or other files.
     choices : Choices
     models : list of Model
         Those that can be chosen.
@@ -65,7 +65,7 @@ class Plan:
     """
 
     changed = Signal()
-    layers_chosen = Signal()
+    images_chosen = Signal()
 
     def __init__(self, viewer: napari.Viewer, session: Session, idle: Callable[[], bool]) -> None:
         self._viewer = weakref.ref(viewer)
@@ -127,6 +127,7 @@ class Plan:
             # Beside them, in a folder of its own, so that nobody mixes them up.
             first = paths[0]
             self.choices.folder = None if is_folder(first) else first.parent
+        self.images_chosen.emit()
         self._look_again()
 
     def name_target(self, path: Path) -> None:
@@ -299,7 +300,7 @@ class Plan:
                 self._layer_links.append((event, self._follow_layer))
         if self.choices.folder is None and chosen and Source.of(chosen[0]).file is not None:
             self.choices.folder = Source.of(chosen[0]).file.parent  # type: ignore[union-attr]
-        self.layers_chosen.emit()
+        self.images_chosen.emit()
         self._look_again()
 
     def _follow_layer(self, _: Any = None) -> None:

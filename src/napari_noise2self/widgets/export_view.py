@@ -288,8 +288,13 @@ def _names(plan: Plan) -> str:
         return shortened(files[0].name) if len(files) == 1 else f"{len(files)} files"
     count = "1 image" if len(work.jobs) == 1 else f"{len(work.jobs)} images"
     place = f" in {shortened(files[0].name)}" if len(files) == 1 else ""
-    left = f"; {len(work.left_out)} other files are left out" if work.left_out else ""
-    return f"{count}{place}{left}"
+    return f"{count}{place}{_left_out(len(work.left_out))}"
+
+
+def _left_out(count: int) -> str:
+    if not count:
+        return ""
+    return "; 1 other file is left out" if count == 1 else f"; {count} other files are left out"
 
 
 def _some(names: list[str]) -> str:

@@ -195,7 +195,8 @@ class Runner:
 
     def _applied(self, message: str, complete: bool) -> None:
         self._application = None
-        self.message = message
+        # Of several layers, each has its sentence.
+        self.message = f"{self.message} {message}".strip()
         if not complete or self.stage is Stage.STOPPING:
             self._waiting = []
         show_info(message)
