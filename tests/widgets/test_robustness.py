@@ -244,6 +244,19 @@ def test_no_layer_is_refused(viewer, click, notifications):
     assert "open an image first" in notifications[-1].message
 
 
+def test_a_run_that_fails_at_once_leaves_no_empty_plot(dock, viewer, engine, click, wait_for):
+    click(dock, "train")
+    wait_for(dock, State.TRAINING)
+    engine.go.set()
+    wait_for(dock, State.DONE)
+    assert dock.progress.plot.isVisibleTo(dock)
+    draw_no_more(viewer)
+    viewer.layers.clear()
+    click(dock, "train")
+    wait_for(dock, State.FAILED)
+    assert not dock.progress.plot.isVisibleTo(dock)
+
+
 def test_a_contradiction_in_the_settings_is_refused(dock, engine, click, notifications):
     dock.settings.controls["width"].setValue(2)
     dock.settings.controls["extent"].setValue(7)

@@ -147,6 +147,9 @@ class ProgressView(QWidget):
     def show_session(self, session: Session) -> None:
         """Show the state and the progress."""
         progress = session.progress
+        if self.plot is not None:
+            # A run that failed at once has left nothing to plot.
+            self.plot.setVisible(session.state.running or bool(session.points))
         self.bar.setVisible(progress is not None)
         self.detail.setVisible(progress is not None)
         if progress is None:
