@@ -489,6 +489,13 @@ def test_bad_input_is_a_sentence_and_the_panel_works_on(
     assert texts(widget, "Denoiser")
 
 
+def test_each_denoiser_says_what_it_does(opened):
+    widget = opened()
+    assert len(widget.candidates.fold.toggleButton().toolTip()) > 20
+    for box in widget.candidates.boxes.values():
+        assert len(box.toolTip()) > 30, box.text()
+
+
 def test_nothing_ticked_is_said(model, opened, click):
     model.add_image(noisy(), name="cells")
     widget = opened()

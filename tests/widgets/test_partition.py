@@ -18,6 +18,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractScrollArea, QApplication, QPushButton
 
 from napari_noise2self.engine import leakage
+from napari_noise2self.engine.inspection import figures
 from napari_noise2self.engine.leakage import Block
 from napari_noise2self.engine.masking import masked_input
 from napari_noise2self.engine.noise import estimate as noise_module
@@ -25,6 +26,7 @@ from napari_noise2self.engine.noise.estimate import estimate_noise
 from napari_noise2self.engine.partition import Checkerboard, Grid, RandomPartition
 from napari_noise2self.widgets.partition import PartitionWidget
 from napari_noise2self.widgets.partition_layers import HIDDEN, TARGET
+from napari_noise2self.widgets.partition_words import figures_in_words
 from napari_noise2self.widgets.scene import LARGEST
 from napari_noise2self.widgets.session import Settings, State
 
@@ -120,6 +122,11 @@ def test_the_words_say_what_one_would_count(preview, checked):
     preview.form.controls["extent"].setValue(3)
     checked(preview)
     assert "56.2" in preview.words.figures.text()
+
+
+def test_one_is_counted_as_one():
+    assert "of 1 pixel each" in figures_in_words(figures(Grid(64), (64, 64)))
+    assert "1 of them is empty" in figures_in_words(figures(Checkerboard(), (1, 1)))
 
 
 def test_the_pictures_are_close_ups(preview):

@@ -34,6 +34,15 @@ _TIPS = {
     ),
 }
 _HINTS = {
+    "median": "The middle one of the grey values around each pixel: takes single bright and dark "
+    "pixels away, and rounds corners off",
+    "gaussian": "A mean of the pixels around, near ones more than far ones: blurs all alike",
+    "bilateral": "A mean of the pixels around that have similar grey values: edges stay sharp",
+    "tv": "Total variation: as few ups and downs as possible; flat areas with sharp edges",
+    "nlm": "A mean of patches that look alike: good where structures repeat",
+    "wavelet": "Takes weak details away, of each size by itself",
+    "dictionary": "Puts every patch together from a few patterns that are learned from the image",
+    "jpeg2000": "What a strong compression leaves of the image",
     "bm3d": "Not installed: pip install 'napari-noise2self[bm3d]', for noncommercial use only",
     "unet": "Trained on the part that is compared on",
     "dncnn": "Trained on the part that is compared on; slower",
@@ -108,7 +117,7 @@ class CandidatesView(QWidget):
         for name, (title, there) in candidates().items():
             box = self._add(name, title)
             box.setEnabled(there)
-            box.setToolTip(f"<qt>{_HINTS.get(name, '')}</qt>" if name in _HINTS else "")
+            box.setToolTip(f"<qt>{_HINTS.get(name, title)}</qt>")
             if there and name == "bm3d":
                 box.setToolTip("For nonprofit and noncommercial use only, by its licence")
         self.add_button = QPushButton("Add a saved &model…")

@@ -15,15 +15,19 @@ if TYPE_CHECKING:
 
 def figures_in_words(numbers: Figures) -> str:
     """Subsets, pixels per subset, shares."""
+    pixels = "pixel" if numbers.most == 1 else "pixels"
     if not numbers.exact:
-        each = f"about {_count(numbers.most)} pixels each"
+        each = f"about {_count(numbers.most)} {pixels} each"
     elif numbers.fewest == numbers.most:
-        each = f"{_count(numbers.most)} pixels each"
+        each = f"{_count(numbers.most)} {pixels} each"
     else:
-        each = f"{_count(numbers.fewest)} to {_count(numbers.most)} pixels each"
+        each = f"{_count(numbers.fewest)} to {_count(numbers.most)} {pixels} each"
     words = f"<b>{_count(numbers.subsets)} subsets</b> of {each} in a frame. "
     if numbers.empty:
-        words += f"{_count(numbers.empty)} of them are empty: the image is narrower than the grid. "
+        are = "is" if numbers.empty == 1 else "are"
+        words += (
+            f"{_count(numbers.empty)} of them {are} empty: the image is narrower than the grid. "
+        )
     words += f"In one step <b>{_percent(numbers.targets)}</b> of the pixels are targets"
     if numbers.hidden > 1.001 * numbers.targets:
         words += f", and {_percent(numbers.hidden)} are hidden"
