@@ -229,6 +229,26 @@ def test_ome_metadata_that_do_not_fit_the_pages_are_told(tmp_path):
     assert any("do not fit" in notice for notice in stack.notices)
 
 
+@pytest.mark.parametrize(
+    ("other", "way"),
+    [("Pos0.ome.tif", "give that one for all of it"), ("cells.companion.ome", "is not read")],
+)
+def test_a_file_that_another_one_describes_names_that(tmp_path, other, way):
+    xml = (
+        f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+        f'<BinaryOnly MetadataFile="{other}" UUID="urn:uuid:1"/></OME>'
+    )
+    path = tmp_path / "Pos0_1.ome.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for plane in PLANES[:, 0]:
+            writer.write(plane, contiguous=False, metadata=None, description=xml)
+    stack = read(path, "TYX")
+    (notice,) = stack.notices
+    assert notice.startswith(f"{path} is a part of an image that {other} describes: ")
+    assert way in notice
+    np.testing.assert_array_equal(stack.data, PLANES[:, 0])
+
+
 def test_axes_of_the_user_overrule_the_file_and_must_fit_it(tmp_path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, PLANES, imagej=True, metadata={"axes": "TCYX"})

@@ -35,7 +35,12 @@ from napari_noise2self.stacks.lazy import (
 )
 from napari_noise2self.stacks.reading_choice import choose
 from napari_noise2self.stacks.stack import Stack
-from napari_noise2self.stacks.tiff_metadata import Calibration, calibration, files_beside
+from napari_noise2self.stacks.tiff_metadata import (
+    Calibration,
+    calibration,
+    described_in,
+    files_beside,
+)
 
 # Tiles are best read in groups of about this side.
 _SIDE = 1024
@@ -97,9 +102,7 @@ def read_tiff(
             kind in (1, 2) for kind in page.extrasamples
         )
         if tiff.is_ome and series.kind != "ome":
-            notices.append(
-                f"The OME metadata of {path} do not fit its pages: the axes were taken from those."
-            )
+            notices.append(_not_described(path, described_in(tiff.ome_metadata or "")))
         source = _SOURCES.get(series.kind, "the file")
     _raise_if_damaged(complaints, path)
     if lacks:
@@ -342,6 +345,16 @@ def _pixels(path: Path, series: Any) -> tuple[LazyArray, list[int]]:
         return only, []
     absent = [number for number, image in enumerate(images) if image is None]
     return Joined(images, lead, str(path)), absent
+
+
+def _not_described(path: Path, other: str | None) -> str:
+    """In words why the OME metadata of a file say nothing of its axes."""
+    if other is None:
+        return f"The OME metadata of {path} do not fit its pages: the axes were taken from those."
+    way = "give that one for all of it"
+    if not other.lower().endswith((".tif", ".tiff", ".btf")):
+        way = "that is no TIFF and is not read, so sizes and channels are not known"
+    return f"{path} is a part of an image that {other} describes: {way}."
 
 
 def _absent_planes(path: Path, series: Any, absent: Sequence[int], xml: str) -> str:

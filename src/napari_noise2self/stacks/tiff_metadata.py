@@ -103,6 +103,25 @@ def files_beside(xml: str) -> list[str]:
     return [str(part.get("FileName")) for part in parts if part.get("FileName")]
 
 
+def described_in(xml: str) -> str | None:
+    """The name of the file that has the OME metadata of this one, if it is another.
+
+    Parameters
+    ----------
+    xml : str
+        What stands in their place.
+
+    Returns
+    -------
+    name : str or None
+    """
+    try:
+        reference = ElementTree.fromstring(xml).find("{*}BinaryOnly")
+    except ElementTree.ParseError:
+        return None
+    return None if reference is None else reference.get("MetadataFile")
+
+
 def _of_lsm(metadata: Mapping[str, Any]) -> Calibration:
     """What a Zeiss LSM says, in metres and seconds."""
     sizes: dict[str, Size] = {}
