@@ -20,6 +20,8 @@ from napari_noise2self.stacks import batch, disk, targets
 from napari_noise2self.stacks.reading import read
 from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.writing import write
+from tests.stacks.test_parts import pixels
+from tests.stacks.test_parts import write as write_part
 
 CONFIG = TrainingConfig(channels=4, depth=2, crop_size=32, epochs=0.05, device="cpu")
 SIZE = {"scale": (2.0, 0.1, 0.1), "units": ("s", "µm", "µm")}
@@ -105,6 +107,23 @@ def test_one_that_fails_leaves_the_others_unharmed(model, tmp_path):
     assert (quiet.exit_code, quiet.stdout) == (1, "")
     assert quiet.stderr.startswith("Error: ")
     assert quiet.stderr.count("\n") == 1
+
+
+def test_an_image_in_several_files_is_one_image(model, tmp_path):
+    names = ["c1.ome.tif", "c2.ome.tif"]
+    for name, frame in zip(names, movie(shape=(2, 40, 50)), strict=True):
+        write_part(model, name, frame, pixels("c", names, 2))
+    words = (model / "a10.tif", *(model / name for name in names))
+    result = run("apply", "m.safetensors", *words, "out", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["left_out"] == [str(model / "c2.ome.tif")]
+    assert "1 file is read as part of an image in several files" in result.stderr
+    assert files(tmp_path / "out") == ["a10_denoised.tif", "c1_denoised.ome.tif"]
+    assert read(tmp_path / "out" / "c1_denoised.ome.tif").shape == (2, 40, 50)
+    (model / "c2.ome.tif").rename(tmp_path / "c2.ome.tif")
+    result = run("apply", "m.safetensors", model, "out2", "--json")
+    assert result.exit_code == 1
+    assert "c2.ome.tif is not beside it" in result.stderr
 
 
 def test_what_exists_is_skipped_until_somebody_says_otherwise(model, tmp_path):

@@ -117,11 +117,14 @@ def apply(
         if later and model.suffix.lower() != ".safetensors":
             raise typer.BadParameter(f"The model comes first, then images, then OUT: {later[0]}.")
         from napari_noise2self.stacks.many import find_images, plan, strangers_in_words
+        from napari_noise2self.stacks.parts import parts_in_words, without_parts
 
-        found = find_images(sources, series=series)
+        found = without_parts(find_images(sources, series=series))
         planned = plan(found, out, pattern=name, kind=file_format, fields={"model": model.stem})
         if found.strangers:
             say(strangers_in_words(found.strangers), quiet)
+        if found.parts:
+            say(parts_in_words(found.parts), quiet)
         for result in planned.results:
             say(f"{result} is left out: it is the name of another image's result.", quiet)
         with _workers(scheduler, device, quiet) as export:
@@ -146,7 +149,7 @@ def apply(
         if refused:
             fail(f"{out}: {rows[0]['reason']} {_WAY_OUT}")
         if as_json:
-            left_out = [*found.strangers, *planned.results]
+            left_out = [*found.strangers, *found.parts, *planned.results]
             print(json.dumps({"model": str(model), "files": rows, "left_out": left_out}))
         elif not quiet:
             _print_rows(rows, planned.folder)

@@ -97,11 +97,14 @@ def train(
         )
         model_target(model, overwrite=overwrite)
         from napari_noise2self.stacks.many import find_images, strangers_in_words
+        from napari_noise2self.stacks.parts import parts_in_words, without_parts
         from napari_noise2self.stacks.training_set import read_training_set
 
-        found = find_images(sources, series=series)
+        found = without_parts(find_images(sources, series=series))
         if found.strangers:
             say(strangers_in_words(found.strangers), quiet)
+        if found.parts:
+            say(parts_in_words(found.parts), quiet)
         images = read_training_set(found.inputs, axes, config=config, empty_chunks=empty_chunks)
         for sentence in images.left_out:
             say(f"Left out: {sentence}", quiet)
@@ -139,7 +142,7 @@ def train(
         report: dict[str, Any] = {
             "model": str(model),
             "inputs": [given.path for given in images.inputs],
-            "left_out": [*found.strangers, *images.left_out],
+            "left_out": [*found.strangers, *found.parts, *images.left_out],
         }
         count = len(images.stacks)
         info = {"output": denoiser.resolved_output(), **denoiser.summary}

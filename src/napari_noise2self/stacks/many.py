@@ -113,10 +113,13 @@ class Found:
         In natural order where they were found, each once.
     strangers : tuple of str
         Files in folders that are no images by their names.
+    parts : tuple of str
+        Files that hold a part of the image in another one; see `parts.without_parts`.
     """
 
     inputs: tuple[Input, ...]
     strangers: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 def find_images(words: Sequence[str | Path], *, series: bool = False) -> Found:

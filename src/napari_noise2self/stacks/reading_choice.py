@@ -37,7 +37,7 @@ def split_choice(path: str | Path) -> tuple[Path, str | None]:
 
 
 def choose(
-    path: Path, names: Sequence[str], image: str | None, notices: list[str]
+    path: Path, names: Sequence[str], image: str | None, notices: list[str], default: int = 0
 ) -> tuple[int, str]:
     """The image of a file that is meant.
 
@@ -51,6 +51,8 @@ def choose(
         What `split_choice` found; a number counts as such even if an image is called so.
     notices : list of str
         Takes the sentence that others are left out, where nobody chose.
+    default : int
+        The image where nobody chose, from 0: the first that lies in this very file.
 
     Returns
     -------
@@ -66,12 +68,18 @@ def choose(
     """
     count = len(names)
     if image is None:
-        if count > 1:
+        if default:
+            own = f"{default + 1} {names[default]}".strip()
+            notices.append(
+                f"{path} describes {count} images: {own} is used, the first that lies in this "
+                f"file; give {path}#1 for the first of all."
+            )
+        elif count > 1:
             told = f" or {path}#{names[1]}" if names.count(names[1]) == 1 and names[1] else ""
             notices.append(
                 f"{path} holds {count} images: the first is used; give {path}#2{told} for the next."
             )
-        return 0, ""
+        return default, ""
     if image.isdecimal() and 1 <= int(image) <= count:
         number = int(image) - 1
     else:

@@ -91,7 +91,7 @@ def read_tiff(
         if not tiff.series:
             raise InputError(f"{path} has no image.")
         names = [str(one.name or "") for one in tiff.series]
-        number, label = choose(path, names, image, notices)
+        number, label = choose(path, names, image, notices, _first_here(tiff))
         series = tiff.series[number]
         data, absent = _pixels(path, series)
         lacks = _absent_planes(path, series, absent, tiff.ome_metadata or "") if absent else ""
@@ -345,6 +345,16 @@ def _pixels(path: Path, series: Any) -> tuple[LazyArray, list[int]]:
         return only, []
     absent = [number for number, image in enumerate(images) if image is None]
     return Joined(images, lead, str(path)), absent
+
+
+def _first_here(tiff: Any) -> int:
+    """The number of the first image with a plane in this file; OME-TIFF may describe others."""
+    if not tiff.is_ome or len(tiff.series) == 1:
+        return 0
+    here = (
+        any(page is not None and page.parent is tiff for page in one.pages) for one in tiff.series
+    )
+    return next((number for number, lies_here in enumerate(here) if lies_here), 0)
 
 
 def _not_described(path: Path, other: str | None) -> str:
