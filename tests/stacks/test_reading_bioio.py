@@ -120,6 +120,12 @@ def test_a_scene_is_named_behind_the_file(scan):
         read(f"{path}#Position 2")
 
 
+def test_a_file_without_pixels_is_refused(scan):
+    path = scan(frames=0)
+    with pytest.raises(InputError, match=rf"{path} holds no pixels"):
+        read(path)
+
+
 @pytest.mark.parametrize(
     ("times", "interval"), [([0, 2.5, 5], (2.5, "s")), ([0, 0, 0], None), (None, None)]
 )

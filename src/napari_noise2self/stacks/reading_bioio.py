@@ -87,6 +87,8 @@ def read_bioio(path: Path, axes: str | None = None, image: str | None = None) ->
             f"install {plugin}, if it is an image."
         ) from error
     data: Any = opened.dask_data
+    if not data.size:
+        raise InputError(f"{path} holds no pixels: nothing was recorded, or not to its end.")
     letters = str(opened.dims.order)
     names = tuple(str(name) for name in opened.channel_names or ())
     if any(_MADE_UP.fullmatch(name) for name in names):
