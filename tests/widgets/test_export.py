@@ -337,6 +337,19 @@ def test_what_was_written_is_said_only_of_what_is_chosen(loaded, click, done, tm
     assert not dock.open.isVisibleTo(dock)
 
 
+def test_a_layer_of_too_many_axes_can_be_opened_and_is_refused(loaded, viewer, click):
+    viewer.add_image(noisy((64, 64)).reshape((1,) * 11 + (64, 64)), name="odd")
+    click(loaded, "apply")
+    assert "at most 12" in loaded.message.text()
+
+
+def test_while_something_is_under_way_no_model_is_asked_for(loaded):
+    loaded.session.state = State.TRAINING
+    assert not loaded.export.isEnabled()
+    assert "Denoise into files" in loaded.export.toolTip()
+    loaded.session.state = State.IDLE
+
+
 def test_each_of_several_layers_is_named_at_the_end(loaded, viewer, click, done):
     viewer.add_image(noisy((64, 64)), name="other")
     viewer.layers.selection = set(viewer.layers)

@@ -211,9 +211,8 @@ class ExportWidget(Dock):
         self.apply.setVisible(not files)
         self.apply.setEnabled(ready and some and not files)
         self.export.setEnabled(ready and some)
-        self.export.setToolTip(
-            "<qt>Denoise into files.</qt>" if ready else "<qt>Choose a model first.</qt>"
-        )
+        tip = "Choose a model first." if plan.model is None else "Denoise into files."
+        self.export.setToolTip(f"<qt>{tip}</qt>")
         work = plan.known_work() if idle else None
         self.resume.setVisible(work is not None and work.can_go_on)
         busy = exporter.stage is not Stage.IDLE

@@ -27,7 +27,7 @@ from napari_noise2self.widgets.export_choices import (
 from napari_noise2self.widgets.export_judge import LateAnswer, stacks_of, survey, unread
 from napari_noise2self.widgets.export_words import Model
 from napari_noise2self.widgets.export_worker import judge
-from napari_noise2self.widgets.layers import Source, images_in, name_axes
+from napari_noise2self.widgets.layers import Source, file_of, images_in, name_axes
 
 if TYPE_CHECKING:
     import napari
@@ -298,8 +298,9 @@ class Plan:
                 event = getattr(layer.events, name)
                 event.connect(self._follow_layer)
                 self._layer_links.append((event, self._follow_layer))
-        if self.choices.folder is None and chosen and Source.of(chosen[0]).file is not None:
-            self.choices.folder = Source.of(chosen[0]).file.parent  # type: ignore[union-attr]
+        file = file_of(chosen[0]) if chosen else None
+        if self.choices.folder is None and file is not None:
+            self.choices.folder = file.parent
         self.images_chosen.emit()
         self._look_again()
 

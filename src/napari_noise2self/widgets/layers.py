@@ -291,8 +291,7 @@ class Source:
     @property
     def file(self) -> Path | None:
         """The file that the layer was read from, if it is known and still there."""
-        path = self.layer.source.path
-        return Path(path) if path and Path(path).exists() else None
+        return file_of(self.layer)
 
     def stack(self) -> Stack:
         """The layer as a stack."""
@@ -346,6 +345,12 @@ class Source:
         """The pixel of `data` at a position in the world."""
         found = [round(float(x)) for x in self.layer.world_to_data(point)]
         return (*found, 0) if self.layer.rgb else tuple(found)
+
+
+def file_of(layer: Image) -> Path | None:
+    """The file that a layer was read from, if it is known and still there."""
+    path = layer.source.path
+    return Path(path) if path and Path(path).exists() else None
 
 
 def stack_of(layer: Image) -> Stack:
