@@ -7,7 +7,7 @@ import pytest
 from filelock import FileLock
 
 from napari_noise2self import Denoiser, Noise2SelfError, TrainingConfig
-from napari_noise2self.engine import streaming
+from napari_noise2self.engine import prediction, streaming
 from napari_noise2self.engine.events import Control, PredictionEvent, TrainingEvent, exhaust
 from napari_noise2self.stacks import denoise_file
 from napari_noise2self.stacks.denoise_file import denoise_file_events
@@ -35,7 +35,8 @@ def streamed(monkeypatch):
     monkeypatch.setattr(denoise_file, "fits_in_memory", lambda size: False)
     monkeypatch.setattr(streaming, "REGION_PIXELS", 1)
     monkeypatch.setattr(streaming, "LARGEST_REGION", 1)
-    monkeypatch.setattr(streaming, "INTERVAL", 0.0)
+    for module in (prediction, streaming):
+        monkeypatch.setattr(module, "INTERVAL", 0.0)
 
 
 def test_a_result_is_gone_on_with_for_its_own_image_alone(tmp_path, streamed):
