@@ -300,6 +300,19 @@ def test_the_data_of_the_source_change_while_training(dock, viewer, engine, clic
     assert viewer.layers["cells denoised"].data.shape == (64, 64)
 
 
+def test_the_result_gets_other_data_while_training(dock, viewer, engine, click, wait_for, qtbot):
+    click(dock, "train")
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=TIMEOUT)
+    viewer.layers["cells denoised"].data = np.zeros((3, 3), np.float32)
+    click(dock, "train")
+    wait_for(dock, State.DONE)
+    mine, result = viewer.layers[1:]
+    assert mine.data.shape == (3, 3)
+    assert not mine.metadata["noise2self"]
+    assert (result.data == 2).all()
+    assert result.metadata["noise2self"]["score"] == 90
+
+
 def test_the_result_is_deleted_while_training(dock, viewer, engine, click, wait_for, qtbot):
     click(dock, "train")
     qtbot.waitUntil(lambda: "cells denoised" in viewer.layers, timeout=TIMEOUT)

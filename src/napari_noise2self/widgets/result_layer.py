@@ -87,14 +87,17 @@ class ResultLayer:
             self._timer.start(max(int(1000 * (self._next_drawing - time.monotonic())), 0))
 
     def complete(self, out: NDArray[np.float32] | LazyArray, info: dict[str, Any]) -> None:
-        """Show all of `out` and say how it was made; adds a deleted layer again."""
+        """Show all of `out` and say how it was made.
+
+        A deleted layer is added again, and another one where the user has put other data into it.
+        """
         self._timer.stop()
         if self._shown is None:
             self._shown = self._display_array(out)
         if self._shown is not out:
             for frame in range(self._layout.frames):
                 self._convert(out, frame)
-        if self._layer is None or self.removed:
+        if self._layer is None or self.removed or self._layer.data is not self._shown:
             self._add()
         if self._layer is not None:
             self._layer.metadata = {**self._layer.metadata, KEY: info}
