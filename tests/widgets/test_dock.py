@@ -18,11 +18,12 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractScrollArea, QApplication, QFileDialog, QMessageBox
 
+from napari_noise2self.engine.errors import ModelFileError
 from napari_noise2self.widgets import preferences
 from napari_noise2self.widgets.layers import Source
 from napari_noise2self.widgets.session import State
 
-from .conftest import TIMEOUT, noisy, open_dock, session_of
+from .conftest import TIMEOUT, FakeDenoiser, noisy, open_dock, session_of
 
 NAME = "napari-noise2self"
 
@@ -375,6 +376,21 @@ def test_a_model_is_not_overwritten_unasked(dock, engine, click, wait_for, qtbot
     assert asked
     assert taken.read_text() == "precious"
     dialog.reject()
+
+
+def test_a_model_that_cannot_be_saved_is_one_sentence(
+    dock, engine, click, wait_for, notifications, monkeypatch, tmp_path
+):
+    def refused(self, path):
+        raise ModelFileError("The model could not be written.")
+
+    monkeypatch.setattr(FakeDenoiser, "save", refused)
+    click(dock, "train")
+    wait_for(dock, State.TRAINING)
+    click(dock, "train")
+    wait_for(dock, State.DONE)
+    dock._controller.save_model(tmp_path / "m.safetensors")
+    assert notifications[-1].message == "The model could not be written."
 
 
 def test_opening_the_dock_imports_no_torch():

@@ -209,7 +209,7 @@ class Controller:
         try:
             outcome.denoiser.save(path)
         except (Noise2SelfError, OSError) as error:
-            show_error(f"The model was not saved: {error}")
+            show_error(sentence(error, "saving a model"))
         else:
             show_info(f"The model was saved as {path.name}.")
 

@@ -20,6 +20,7 @@ from napari_noise2self.widgets.export_words import Model, outcome_in_words
 from napari_noise2self.widgets.export_worker import Exported, Request, export, load, tune
 from napari_noise2self.widgets.layers import Source
 from napari_noise2self.widgets.runner import Runner, Stage
+from napari_noise2self.widgets.task import sentence
 
 if TYPE_CHECKING:
     import napari
@@ -155,7 +156,7 @@ class Exporter(Runner):
         try:
             model.denoiser.save(path)
         except (Noise2SelfError, OSError) as error:
-            show_error(f"The model was not saved: {error}")
+            show_error(sentence(error, "saving a model"))
             return
         model.path, model.name = path, path.name
         show_info(f"The model was saved as {path.name}.")
