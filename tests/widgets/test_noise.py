@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from napari_noise2self.engine.partition import Grid
 from napari_noise2self.stacks import samples
 from napari_noise2self.widgets.figure import BLUE
 from napari_noise2self.widgets.noise import NoiseWidget
+from napari_noise2self.widgets.noise_words import residual_numbers
 
 from .conftest import TIMEOUT, open_dock
 
@@ -186,6 +188,15 @@ def test_an_image_that_was_smoothed_away_is_said_and_shown(viewer, press, click)
     np.testing.assert_allclose(layer.data_to_world((0, 0)), (5 + 7, 7 + 10.5))
     # Aides are offered nowhere.
     assert box.count() == 2
+
+
+@pytest.mark.parametrize(("kept", "words"), [(0.0, "none found"), (0.2, "at least 20%")])
+def test_noise_that_is_left_is_told_where_there_is_some(kept, words):
+    noise = SimpleNamespace(mean_variance=1.0, line=True)
+    channel = SimpleNamespace(
+        variance_ratio=1.0, level_known=True, kept=kept, noise=noise, mean=0.0
+    )
+    assert f"Noise left in the denoised layer: {words}." in residual_numbers(channel)
 
 
 def test_of_a_good_result_nothing_is_told(model, report, press):

@@ -106,7 +106,10 @@ def residual_text(report: ResidualReport) -> str:
 def residual_numbers(channel: ChannelResidual) -> str:
     """The figures behind it."""
     ratio = number(channel.variance_ratio) if channel.level_known else "unknown"
-    kept = f"at least {channel.kept:.0%}" if channel.level_known else "unknown"
+    kept = "unknown"
+    if channel.level_known:
+        # At least nothing would say nothing.
+        kept = f"at least {channel.kept:.0%}" if channel.kept >= 0.005 else "none found"
     deviation = math.sqrt(channel.noise.mean_variance) if channel.noise.line else math.nan
     mean = 0.0 if abs(channel.mean) < 1e-3 * deviation else channel.mean
     return (
