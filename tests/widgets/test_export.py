@@ -350,6 +350,13 @@ def test_while_something_is_under_way_no_model_is_asked_for(loaded):
     loaded.session.state = State.IDLE
 
 
+def test_names_that_look_like_rich_text_are_shown_as_they_are(loaded, viewer):
+    viewer.layers["cells"].name = "<b>cells</b>"
+    assert loaded.form.names.text() == "<b>cells</b>"
+    for label in (loaded.form.names, loaded.message, loaded.model.doubts, loaded.work.detail):
+        assert label.textFormat() == Qt.TextFormat.PlainText
+
+
 def test_each_of_several_layers_is_named_at_the_end(loaded, viewer, click, done):
     viewer.add_image(noisy((64, 64)), name="other")
     viewer.layers.selection = set(viewer.layers)
@@ -376,9 +383,12 @@ def test_axes_are_corrected_here_too_and_several_layers_go_to_a_folder(
     viewer.layers.selection = set(viewer.layers)
     assert dock.form.names.text() == "cells, z/slices"
     judged(dock)
+    doing = set()
+    dock.exporter.progressed.connect(lambda: doing.add(dock.exporter.doing))
     click(dock, "export")
     answer(dock, tmp_path)
     done(dock)
+    assert any("z/slices" in said for said in doing), doing
     names = sorted(entry.name for entry in tmp_path.iterdir())
     assert names == ["cells denoised.ome.tif", "z_slices denoised.ome.tif"]
     assert {"cells denoised", "z/slices denoised"} <= {layer.name for layer in viewer.layers}

@@ -433,15 +433,19 @@ def new_button(name: str, text: str, tip: str) -> QPushButton:
     return made
 
 
-def selectable(name: str, title: str) -> QLabel:
+def selectable(name: str, title: str, *, plain: bool = False) -> QLabel:
     """A label of several lines, whose text can be copied.
 
     Parameters
     ----------
     name, title : str
         How it is found, and what it says to those who cannot see it.
+    plain : bool
+        Whether it is never rich text: a name of a layer or a file may look like that.
     """
     label = QLabel()
+    if plain:
+        label.setTextFormat(Qt.TextFormat.PlainText)
     label.setObjectName(name)
     label.setAccessibleName(title)
     label.setWordWrap(True)

@@ -60,7 +60,7 @@ class ExportWidget(Dock):
         self.apply.setToolTip("<qt>Denoise each selected layer into a new layer.</qt>")
         self.resume.setToolTip("<qt>Go on with the unfinished result that is there.</qt>")
         self.work = WorkView()
-        self.message = selectable("message", "Message")
+        self.message = selectable("message", "Message", plain=True)
         self.open = self._button("Ope&n the result", "open", self.ask("open_written"))
         self.open.setToolTip("<qt>Add what was written as layers, as their files have them.</qt>")
         buttons = QHBoxLayout()

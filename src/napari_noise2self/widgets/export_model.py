@@ -16,7 +16,7 @@ from napari_noise2self.widgets.export_choices import FORMATS
 from napari_noise2self.widgets.export_layers import open_file
 from napari_noise2self.widgets.export_live import LiveResults
 from napari_noise2self.widgets.export_plan import Plan
-from napari_noise2self.widgets.export_words import Model, outcome_in_words
+from napari_noise2self.widgets.export_words import Model, name_of, outcome_in_words
 from napari_noise2self.widgets.export_worker import Exported, Request, export, load, tune
 from napari_noise2self.widgets.layers import Source
 from napari_noise2self.widgets.runner import Runner, Stage
@@ -199,7 +199,7 @@ class Exporter(Runner):
             return
         many = f"{event.number} of {event.count}: " if event.count > 1 else ""
         phase = {"reading": "reading", "writing": "writing the file"}.get(event.phase, "denoising")
-        doing = f"{many}{phase} {event.job.source.name}"
+        doing = f"{many}{phase} {name_of(event.job.source)}"
         if event.phase == "denoising":
             self._live.show(event.job)
         self._show_progress(doing[:1].upper() + doing[1:], event.fraction, event.seconds_left)

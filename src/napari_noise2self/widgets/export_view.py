@@ -87,8 +87,8 @@ class ModelView(QWidget):
         label.setBuddy(self.box)
         self.load = _button("Loa&d…", "load", "Load a model", "Load a model from a file")
         self.load.clicked.connect(self._ask_for_model)
-        self.about = selectable("about", "What the model was trained on")
-        self.doubts = selectable("doubts", "Whether the model suits")
+        self.about = selectable("about", "What the model was trained on", plain=True)
+        self.doubts = selectable("doubts", "Whether the model suits", plain=True)
         self.tune = _button(
             "F&ine-tune",
             "tune",
@@ -181,7 +181,7 @@ class ExportForm(SettingsForm):
         self._row(form, "images", "Denoise", self.images, self.images.set_value)
         # Also where the same entry is chosen again, to name other files.
         self.images.activated.connect(lambda i: self._ask_for(self.images.itemData(i)))
-        self.names = selectable("names", "The images")
+        self.names = selectable("names", "The images", plain=True)
         form.addRow(self.names)
         self.axes = LineOfAxes()
         self.add_axes(form, self.axes)

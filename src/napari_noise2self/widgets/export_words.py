@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_noise2self.engine.config import NETWORK_TITLES
+from napari_noise2self.stacks.many import Held
 from napari_noise2self.stacks.suits import trained_on
 from napari_noise2self.widgets.progress_view import clipped_sentence, shortened
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from napari_noise2self.engine.config import TrainingConfig
     from napari_noise2self.engine.model import Denoiser
     from napari_noise2self.stacks.batch import Outcome
+    from napari_noise2self.stacks.many import Input
 
 # No more failures are told than these; the others are counted.
 _MOST = 3
@@ -100,6 +102,11 @@ def _per_axis(numbers: Any) -> str:
     return str(numbers[0]) if len(set(numbers)) == 1 else "×".join(map(str, numbers))
 
 
+def name_of(source: Input) -> str:
+    """What an image is called: a layer by its name, in which a slash leads to no folder."""
+    return source.path if isinstance(source, Held) else source.name
+
+
 def outcome_in_words(outcomes: Sequence[Outcome]) -> str:
     """What became of one image, or of many, in sentences."""
     if len(outcomes) == 1:
@@ -117,7 +124,7 @@ def outcome_in_words(outcomes: Sequence[Outcome]) -> str:
         sentences.append(f"{clipped:,} pixels were clipped: float32 would keep them.")
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed[:_MOST]:
-        sentences.append(f"{outcome.job.source.name}: {outcome.reason}")
+        sentences.append(f"{name_of(outcome.job.source)}: {outcome.reason}")
     if len(failed) > _MOST:
         sentences.append(f"And {len(failed) - _MOST} more failed.")
     return " ".join(sentences)

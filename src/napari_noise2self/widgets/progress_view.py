@@ -192,7 +192,7 @@ class WorkView(QWidget):
         self.bar = QProgressBar()
         self.bar.setObjectName("progress")
         self.bar.setAccessibleName("Progress")
-        self.detail = selectable("doing", "What is being done")
+        self.detail = selectable("doing", "What is being done", plain=True)
         rows = QVBoxLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)
         rows.addWidget(self.bar)
