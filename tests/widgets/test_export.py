@@ -350,6 +350,10 @@ def test_while_something_is_under_way_no_model_is_asked_for(loaded):
     loaded.session.state = State.IDLE
 
 
+def test_resume_says_that_it_keeps_its_own_settings(dock):
+    assert "begun with" in dock.resume.toolTip()
+
+
 def test_names_that_look_like_rich_text_are_shown_as_they_are(loaded, viewer):
     viewer.layers["cells"].name = "<b>cells</b>"
     assert loaded.form.names.text() == "<b>cells</b>"

@@ -58,7 +58,10 @@ class ExportWidget(Dock):
         self.resume = self._button("Res&ume", "resume", self._resume)
         self.stop = self._button("S&top", "stop", self.ask("stop"))
         self.apply.setToolTip("<qt>Denoise each selected layer into a new layer.</qt>")
-        self.resume.setToolTip("<qt>Go on with the unfinished result that is there.</qt>")
+        self.resume.setToolTip(
+            "<qt>Go on with the unfinished result that is there. Of one image, model, output and "
+            "type stay those that it was begun with.</qt>"
+        )
         self.work = WorkView()
         self.message = selectable("message", "Message", plain=True)
         self.open = self._button("Ope&n the result", "open", self.ask("open_written"))
