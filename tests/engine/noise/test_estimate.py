@@ -9,6 +9,8 @@ import imagecodecs
 import numpy as np
 import pytest
 import skimage.data
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
 from napari_noise2self import estimate_noise
@@ -335,6 +337,55 @@ def test_what_cannot_be_told_is_unknown(image):
     assert np.shape(report.variance(image)) == image.shape
     json.dumps(report.to_json(), allow_nan=False)
     assert len(report.suggestion.reasons) == 3
+
+
+def waves(shape):
+    y, x = np.ogrid[: shape[-2], : shape[-1]]
+    return np.broadcast_to(300 + 100 * np.sin(y / 9) * np.cos(x / 7), shape)
+
+
+def along_rows(rng, shape):
+    return ndimage.gaussian_filter1d(rng.normal(0, 60, shape), 1, axis=-1)
+
+
+NOISES = {
+    "white": lambda rng, shape: (waves(shape) + rng.normal(0, 30, shape)).round().astype("u2"),
+    "photons": lambda rng, shape: rng.poisson(waves(shape) / 30).astype(np.uint8),
+    "correlated": lambda rng, shape: waves(shape) + along_rows(rng, shape),
+    "clipped": lambda rng, shape: (waves(shape) + rng.normal(0, 200, shape)).clip(250, 350),
+    "missing": lambda rng, shape: np.where(
+        rng.random(shape) < 0.1, np.nan, rng.normal(0, 30, shape)
+    ),
+    "none": lambda _, shape: waves(shape),
+    "sparse": lambda rng, shape: (rng.random(shape) < 0.01).astype(np.uint8),
+}
+SIDES = st.one_of(st.integers(16, 40), st.integers(16, 300))
+
+
+@given(
+    st.sampled_from(sorted(NOISES)),
+    st.sampled_from(["YX", "ZYX", "TYX", "CYX", "TCYX", "CZYX"]),
+    st.lists(st.integers(1, 9), min_size=2, max_size=2),
+    st.tuples(SIDES, SIDES),
+    st.booleans(),
+    st.integers(0, 9),
+)
+@settings(max_examples=150, deadline=None)
+def test_whatever_the_shape_there_is_a_report(noise, axes, leading, sides, volume, seed):
+    shape = (*leading[: len(axes) - 2], *sides)
+    image = NOISES[noise](np.random.default_rng(seed), shape)
+    report = estimate_noise(image, axes, volume=volume and "Z" in axes)
+    json.dumps(report.to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "shape", [(16, 300), (17, 300), (20, 200), (24, 96), (31, 64), (300, 17), (2, 17, 300)]
+)
+def test_white_noise_in_an_image_too_narrow_for_its_spectrum_is_measured(shape):
+    rng = np.random.default_rng(0)
+    report = estimate_noise(NOISES["white"](rng, shape))
+    # Structure is not told from noise there, so the bounds are wide.
+    assert 30**2 / 3 < report.channels[0].mean_variance < 3 * 30**2
 
 
 def test_what_cannot_be_denoised_is_refused():

@@ -127,7 +127,7 @@ def _corners(power: Floats) -> Floats:
 def _windows(planes: NDArray[np.float32]) -> NDArray[np.float32]:
     """Windows that overlap by half, spread over the planes."""
     if min(planes.shape[1:]) < _SIDE:
-        return planes[:0]
+        return np.empty((0, _SIDE, _SIDE), np.float32)
     step = _SIDE // 2
     found = np.lib.stride_tricks.sliding_window_view(planes, (_SIDE, _SIDE), axis=(1, 2))
     found = found[:, ::step, ::step]
