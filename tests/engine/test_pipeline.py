@@ -171,11 +171,20 @@ def test_missing_values_stay_and_do_not_spread(run):
     assert any("5 pixels are NaN" in e.message for e in events if isinstance(e, Notice))
 
 
+def test_one_pixel_is_one_pixel(run):
+    image = noise(64, 64)
+    image[5, 7] = np.nan
+    image[30, 30] = 1e4
+    told = [e.message for e in run(image)[0] if isinstance(e, Notice)]
+    assert any(said.startswith("1 pixel is NaN or infinite: it was") for said in told)
+    assert any(said.startswith("1 hot pixel was found: it was") for said in told)
+
+
 def test_hot_pixels_are_found_and_replaced_but_the_image_of_a_point_is_kept(run):
     image = noise(64, 64)
     image[20, 20] = 60_000
     events, result = run(image.astype(np.uint16))
-    assert any("1 hot pixels" in e.message for e in events if isinstance(e, Notice))
+    assert any("1 hot pixel was" in e.message for e in events if isinstance(e, Notice))
     assert result.image[20, 20] < 200
     y, x = np.mgrid[-32:32, -32:32]
     point = image * 0 + 100 + 5000 * np.exp(-(y**2 + x**2) / 2 / 0.8**2)
@@ -196,6 +205,7 @@ def test_hot_pixels_are_found_and_replaced_but_the_image_of_a_point_is_kept(run)
         (np.ones(50), "at least two axes"),
         (np.ones((32, 0)), "at least one pixel"),
         (noise(32, 9), "9 pixels along X"),
+        (noise(1, 9), "only 1 pixel along Y and 9 pixels along X"),
         (noise(8, 9), "8 pixels along Y and 9 pixels along X"),
         (noise(32, 32) * 1e300, "too large"),
     ],

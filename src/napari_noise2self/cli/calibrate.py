@@ -105,11 +105,7 @@ def calibrate(
             kind = found.best.output if output == "auto" else output
             written = _filtered(found.best, stack, target, kind, quiet, dtype, overwrite)
             if written.clipped:
-                say(
-                    f"{written.clipped} pixels did not fit into {written.dtype} and were clipped: "
-                    f"--dtype float32 keeps them.",
-                    quiet,
-                )
+                say(f"{written.clipped_in_words}: --dtype float32 clips nothing.", quiet)
             report |= {"output": str(target), "output_kind": kind, "dtype": written.dtype}
         if as_json:
             print(json.dumps(report))

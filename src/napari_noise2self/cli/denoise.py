@@ -133,11 +133,7 @@ def denoise(
             raise made.error
         written = made.written
         if written.clipped:
-            say(
-                f"{written.clipped} pixels did not fit into {written.dtype} and were clipped: "
-                f"--dtype float32 keeps them.",
-                quiet,
-            )
+            say(f"{written.clipped_in_words}: --dtype float32 clips nothing.", quiet)
         report: dict[str, Any] = {"output": str(target), "shape": list(stack.shape)}
         if save_model is not None:
             report["model"] = str(save_model)

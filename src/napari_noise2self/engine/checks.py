@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from napari_noise2self.engine.errors import InputError, first_line
+from napari_noise2self.engine.errors import InputError, counted, first_line
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.partition import Grid, Partition, RandomPartition
 from napari_noise2self.engine.preparation import Block
@@ -63,7 +63,8 @@ def check_partition(partition: Partition, blocks: Sequence[Block], layout: Layou
         ):
             if size < width:
                 raise InputError(
-                    f"The grid width {width} is too large for {size} pixels along {axis}: "
+                    f"The grid width {width} is too large for {counted(size, 'pixel')} "
+                    f"along {axis}: "
                     + (
                         "denoise slice by slice instead."
                         if size < 2

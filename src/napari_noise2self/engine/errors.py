@@ -41,6 +41,11 @@ class DownloadError(Noise2SelfError):
     """What was asked for could not be fetched from the network."""
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of something in words, such as "1 pixel" or "4,200 pixels"."""
+    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def first_line(error: BaseException) -> str:
     """What an error says, without what follows its first line."""
     lines = str(error).strip().splitlines()

@@ -15,7 +15,7 @@ from torch import nn
 from napari_noise2self.engine.arrays import as_array, is_dask
 from napari_noise2self.engine.bad_pixels import HotRule, hot_samples
 from napari_noise2self.engine.config import Output, TrainingConfig
-from napari_noise2self.engine.errors import InputError
+from napari_noise2self.engine.errors import InputError, counted
 from napari_noise2self.engine.events import (
     Control,
     Event,
@@ -237,8 +237,9 @@ class Denoiser:
         channels = len(trained.normalisation.offset)
         if (layout.channels, layout.ndim) != (channels, trained.ndim):
             raise InputError(
-                f"The model was trained on {trained.ndim}-D images of {channels} channels and "
-                f"cannot go on with {layout.ndim}-D ones of {layout.channels}: train anew."
+                f"The model was trained on {trained.ndim}-D images of "
+                f"{counted(channels, 'channel')} and cannot go on with {layout.ndim}-D ones of "
+                f"{layout.channels}: train anew."
             )
         return copy.deepcopy(trained.network)
 
@@ -665,8 +666,8 @@ class Denoiser:
         channels = len(trained.normalisation.offset)
         if layout.channels != channels:
             raise InputError(
-                f"The image has {layout.channels} channels, but the model was trained on "
-                f"{channels}: give an image with {channels}, or name its axes."
+                f"The image has {counted(layout.channels, 'channel')}, but the model was trained "
+                f"on {channels}: give an image with {channels}, or name its axes."
             )
         return trained
 

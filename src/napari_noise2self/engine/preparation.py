@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_noise2self.engine.bad_pixels import HotRule, fill, find_bad
-from napari_noise2self.engine.errors import InputError
+from napari_noise2self.engine.errors import InputError, counted
 from napari_noise2self.engine.events import Control
 from napari_noise2self.engine.layout import MIN_SIDE, Layout
 from napari_noise2self.engine.region import Part
@@ -129,7 +129,7 @@ def check_image(image: Any, layout: Layout) -> None:
         )
     small = {a: layout.size(a) for a in "YX" if layout.size(a) < MIN_SIDE}
     if small:
-        sides = " and ".join(f"{n} pixels along {a}" for a, n in small.items())
+        sides = " and ".join(f"{counted(n, 'pixel')} along {a}" for a, n in small.items())
         raise InputError(
             f"The image has only {sides}: at least {MIN_SIDE} are needed to learn from. "
             f"Its shape {layout.shape} is read as {layout.axes}."
@@ -187,13 +187,18 @@ def prepare(
     notices = []
     if missing_count:
         notices.append(
-            f"{missing_count} pixels are NaN or infinite: they were not learned from and stay as "
-            f"they are in the result."
+            "1 pixel is NaN or infinite: it was not learned from and stays as it is in the result."
+            if missing_count == 1
+            else f"{missing_count:,} pixels are NaN or infinite: they were not learned from and "
+            f"stay as they are in the result."
         )
     if hot_count:
         notices.append(
-            f"{hot_count} hot pixels were found: they were not learned from and are replaced by "
-            f"what their neighbours predict."
+            "1 hot pixel was found: it was not learned from and is replaced by what its neighbours "
+            "predict."
+            if hot_count == 1
+            else f"{hot_count:,} hot pixels were found: they were not learned from and are "
+            f"replaced by what their neighbours predict."
         )
     blocks = [
         Block(normalisation.apply(values, bad), ~bad, origin)

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_noise2self.engine.errors import InputError
+from napari_noise2self.engine.errors import InputError, counted
 from napari_noise2self.engine.noise.estimate import NoiseReport
 from napari_noise2self.engine.preparation import Block, Normalisation
 from napari_noise2self.engine.recorruption import deviation_map
@@ -61,8 +61,9 @@ def check_noise(noise: NoiseReport, stated: Deviation) -> str | None:
     channels = len(noise.channels)
     if isinstance(stated, tuple) and len(stated) != channels:
         raise InputError(
-            f"The standard deviation of the noise was stated for {len(stated)} channels, but the "
-            f"image has {channels}: give one number, or one for each channel."
+            f"The standard deviation of the noise was stated for "
+            f"{counted(len(stated), 'channel')}, but the image has {channels}: give one number, "
+            f"or one for each channel."
         )
     clipped = max(channel.clipped_low + channel.clipped_high for channel in noise.channels)
     if clipped > MOST_CLIPPED:

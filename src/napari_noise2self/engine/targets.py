@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from napari_noise2self.engine.arrays import as_array
 from napari_noise2self.engine.config import Objective
-from napari_noise2self.engine.errors import InputError
+from napari_noise2self.engine.errors import InputError, counted
 from napari_noise2self.engine.events import Control
 from napari_noise2self.engine.grey_range import remapped
 from napari_noise2self.engine.layout import Layout
@@ -97,8 +97,8 @@ def matched(image: Any, target: Any, images: Sequence[Any]) -> list[Any]:
     targets = [as_array(t) for t in (target if isinstance(target, list) else [target])]
     if len(targets) != len(images):
         raise InputError(
-            f"There are {len(images)} images but {len(targets)} targets: give one target for each "
-            f"image, in the same order."
+            f"Given were {counted(len(images), 'image')} but {counted(len(targets), 'target')}: "
+            f"give one target for each image, in the same order."
         )
     for one, other in zip(images, targets, strict=True):
         if tuple(one.shape) != tuple(other.shape):
@@ -166,7 +166,10 @@ def prepare_targets(
     bad = sum(int(block.valid.size - np.count_nonzero(block.valid)) for block in blocks)
     if bad:
         notices.append(
-            f"{bad} pixels of the target are NaN, infinite or hot: nothing is learned from them."
+            "1 pixel of the target is NaN, infinite or hot: nothing is learned from it."
+            if bad == 1
+            else f"{bad:,} pixels of the target are NaN, infinite or hot: nothing is learned from "
+            f"them."
         )
     notices += brightness_notices(data, blocks)
     return Targets(blocks, notices)

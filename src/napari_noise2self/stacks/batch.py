@@ -294,5 +294,5 @@ def _one(
     if not written.complete:
         return ended("stopped", f"What is done lies in {written.path}.", written)
     if written.clipped:
-        yield told(f"{written.clipped} pixels did not fit into {written.dtype} and were clipped.")
+        yield told(f"{written.clipped_in_words}.")
     return ended("done", written=written)

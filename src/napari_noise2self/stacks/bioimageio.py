@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_noise2self.engine.errors import InputError, ModelFileError
+from napari_noise2self.engine.errors import InputError, ModelFileError, counted
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.stacks.bioimageio_description import (
     COVER,
@@ -246,7 +246,8 @@ def _example_image(trained: Trained, program: Program, example: Stack | None) ->
     channels = len(trained.normalisation.offset)
     if layout.channels != channels:
         raise InputError(
-            f"The example has {layout.channels} channels, but the model was trained on {channels}."
+            f"The example has {counted(layout.channels, 'channel')}, but the model was trained on "
+            f"{channels}."
         )
     shape = layout.spatial_shape
     # Smaller than that is allowed, but not smaller than the network can take.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_noise2self.engine.errors import InputError
+from napari_noise2self.engine.errors import InputError, counted
 from napari_noise2self.engine.events import INTERVAL, Control, WritingEvent
 from napari_noise2self.stacks import provenance
 from napari_noise2self.stacks.disk import sync, sync_all
@@ -47,6 +47,12 @@ class Written:
     dtype: str
     clipped: int
     complete: bool = True
+
+    @property
+    def clipped_in_words(self) -> str:
+        """How much was clipped, without a full stop, for there is advice to follow."""
+        verb = "was" if self.clipped == 1 else "were"
+        return f"{counted(self.clipped, 'pixel')} did not fit into {self.dtype} and {verb} clipped"
 
 
 def finish_events(

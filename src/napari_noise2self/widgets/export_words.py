@@ -121,7 +121,8 @@ def outcome_in_words(outcomes: Sequence[Outcome]) -> str:
     sentences = [f"{len(outcomes)} images: {said}."]
     clipped = sum(o.written.clipped for o in outcomes if o.written is not None)
     if clipped:
-        sentences.append(f"{clipped:,} pixels were clipped: float32 would keep them.")
+        what = "1 pixel was" if clipped == 1 else f"{clipped:,} pixels were"
+        sentences.append(f"{what} clipped: float32 clips nothing.")
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed[:_MOST]:
         sentences.append(f"{name_of(outcome.job.source)}: {outcome.reason}")

@@ -349,7 +349,7 @@ def test_settings_that_give_no_numbers_are_passed_over(noisy):
     [
         (np.full((64, 64), 7.0), {}, "constant .every pixel is 7"),
         (np.full((64, 64), np.nan), {}, "NaN or infinite"),
-        (np.ones((1, 1)), {}, "only 1 pixels along Y"),
+        (np.ones((1, 1)), {}, "only 1 pixel along Y"),
         (np.ones(64), {}, "at least two axes"),
         (np.ones((64, 64), bool), {}, "bool"),
         (np.eye(64), {"axes": "ZYX"}, "one letter per axis"),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_noise2self.engine.arrays import as_array
 from napari_noise2self.engine.bad_pixels import HotRule, fill_bad, find_bad
 from napari_noise2self.engine.calibration.pixels import Unit
-from napari_noise2self.engine.errors import InputError
+from napari_noise2self.engine.errors import InputError, counted
 from napari_noise2self.engine.filters.blind import Channel, shown
 from napari_noise2self.engine.filters.catalogue import Filter
 from napari_noise2self.engine.layout import Layout
@@ -203,8 +203,9 @@ class CalibratedFilter:
         layout = Layout.of(image.shape, axes, self.volume)
         if layout.channels != len(self.unit.scale):
             raise InputError(
-                f"The image has {layout.channels} channels and the filter was calibrated on "
-                f"{len(self.unit.scale)}: give the same, and name the axes as in {self.axes!r}."
+                f"The image has {counted(layout.channels, 'channel')} and the filter was "
+                f"calibrated on {len(self.unit.scale)}: give the same, and name the "
+                f"axes as in {self.axes!r}."
             )
         return image, layout
 
