@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import copy
+import errno
+import os
 import pickle
+from pathlib import Path
 
 import dask.array as da
 import numpy as np
@@ -136,6 +139,13 @@ def test_an_image_with_other_channels_is_refused(trained, noisy):
         trained.predict(np.stack([noisy, noisy]), axes="CYX")
 
 
+def test_one_channel_is_one_channel(noisy):
+    config = TrainingConfig(channels=4, crop_size=16, batch_size=1, epochs=0.02, device="cpu")
+    model = Denoiser(config).fit(np.stack([noisy, noisy]), axes="CYX")
+    with pytest.raises(InputError, match="has 1 channel, but the model was trained on 2"):
+        model.predict(noisy)
+
+
 class Evil:
     def __reduce__(self):
         return (print, ("executed",))
@@ -171,12 +181,44 @@ def test_a_truncated_model_is_refused(trained, tmp_path):
 
 
 def test_a_model_that_cannot_be_written_leaves_nothing(trained, tmp_path):
-    with pytest.raises(ModelFileError, match="could not be written"):
+    with pytest.raises(ModelFileError, match="could not be written") as caught:
         trained.save(tmp_path / "missing" / "m.safetensors")
+    assert f"there is no folder {tmp_path / 'missing'}. Choose" in str(caught.value)
     (tmp_path / "taken").mkdir()
-    with pytest.raises(ModelFileError, match="could not be written"):
+    with pytest.raises(ModelFileError, match=r"could not be written to .*that is a folder"):
         trained.save(tmp_path / "taken")
     assert [p.name for p in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "the disk is full. Make room"),
+        (errno.EDQUOT, "the disk is full. Make room"),
+        (errno.EACCES, "you may not write there"),
+        (errno.EROFS, "you may not write there"),
+        (errno.EIO, "input/output error"),
+    ],
+)
+def test_why_a_model_could_not_be_written_is_said_in_words(
+    trained, tmp_path, monkeypatch, number, words
+):
+    def write_bytes(path, content):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with pytest.raises(ModelFileError) as caught:
+        trained.save(tmp_path / "m.safetensors")
+    said = str(caught.value)
+    assert words in said
+    assert "Errno" not in said
+    assert ".partial" not in said
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(trained, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelFileError, match=r"there is no folder .*file\. Choose"):
+        trained.save(tmp_path / "file" / "m.safetensors")
 
 
 def test_the_custom_network_must_be_given():

@@ -11,7 +11,9 @@ predicts needs a new format, lest an older version apply it wrongly.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -92,11 +94,25 @@ def write_model(
         partial.write_bytes(safetensors.torch.save(values, {KEY: text}))
         partial.replace(target)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise ModelFileError(
-            f"The model could not be written to {target}: {error}. Choose a folder that exists "
-            f"and that you may write to."
+            f"The model could not be written to {target}: {_why_not(target, error)}"
         ) from error
+
+
+def _why_not(target: Path, error: OSError) -> str:
+    """Why a file could not be written, and what to do; of the file that was asked for."""
+    if not target.parent.is_dir():
+        return f"there is no folder {target.parent}. Choose one that exists."
+    if target.is_dir():
+        return "that is a folder. Choose the name of a file."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full. Make room, or choose a folder on another disk."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "you may not write there. Choose another folder."
+    said = error.strerror or type(error).__name__
+    return f"{said[:1].lower()}{said[1:]}. Choose another name or folder."
 
 
 def _portable(value: Tensor) -> Tensor:
