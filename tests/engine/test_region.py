@@ -80,6 +80,7 @@ def test_all_is_denoised(movie):
         ({"T": 3}, "along T was 3: give a slice"),
         ({"T": (0.5, 3)}, "two whole numbers"),
         ({"X": (0, 9)}, "only 9 pixels along X: at least 16"),
+        ({"X": (8, 9)}, "only 1 pixel along X: at least 16"),
         ((slice(0, 3),), "name axes and their ranges"),
     ],
 )
@@ -98,6 +99,21 @@ def test_a_region_is_written_as_ranges():
     for wrong in ("Y", "Y=5", "Y=0:5,Y=1:2", "Y=0:5:2", ""):
         with pytest.raises(Noise2SelfError, match="write ranges of axes"):
             region_from(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("T=0:3,Q=9", r"'Q=9' lacks its colon \(Q=9:10 is that one alone\)"),
+        ("T = -1", r"'T = -1' lacks its colon \(T=-1: is that one alone\)"),
+        ("Y=0:5,y=1:2", "which names Y twice"),
+        ("T=0:3,Y=0:5:2", "'Y=0:5:2' is no range"),
+        ("T=0:3,", "a range is missing"),
+    ],
+)
+def test_the_range_that_is_wrong_is_named(text, words):
+    with pytest.raises(Noise2SelfError, match=words):
+        region_from(text)
 
 
 def test_the_masks_of_a_stack_are_learned_all_over_it():

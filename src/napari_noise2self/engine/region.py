@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_noise2self.engine.arrays import read_part
-from napari_noise2self.engine.errors import InputError
+from napari_noise2self.engine.errors import InputError, counted
 from napari_noise2self.engine.layout import CHANNEL_AXES, MIN_SIDE, Layout
 
 # Per letter of an axis, a slice with a step of 1, or where it starts and stops.
 Region = Mapping[str, slice | Sequence[int]]
 
+_SINGLE = re.compile(r"([a-zA-Z])\s*=\s*(-?\d+)")
 _RANGE = re.compile(r"\s*([a-zA-Z])\s*=\s*(-?\d*)\s*:\s*(-?\d*)\s*")
 
 
@@ -109,8 +110,8 @@ def part_of(image: Any, layout: Layout, region: Region | None) -> tuple[Any, Lay
         chosen = _range(str(letter), given, layout.shape[axis])
         if layout.axes[axis] in "YX" and chosen.stop - chosen.start < MIN_SIDE:
             raise InputError(
-                f"The region has only {chosen.stop - chosen.start} pixels along {letter}: at least "
-                f"{MIN_SIDE} are needed to learn from."
+                f"The region has only {counted(chosen.stop - chosen.start, 'pixel')} along "
+                f"{letter}: at least {MIN_SIDE} are needed to learn from."
             )
         window[axis] = chosen
     part = Part(image, tuple(window))
@@ -166,12 +167,26 @@ def region_from(text: str) -> dict[str, slice]:
         match = _RANGE.fullmatch(part)
         if match is None or match[1].upper() in region:
             raise InputError(
-                f"The region was {text!r}: write ranges of axes, each once, such as "
-                f"Y=0:512,X=0:512,T=0:10."
+                f"The region was {text!r}{_fault(part, region)}: write ranges of axes, each once, "
+                f"such as Y=0:512,X=0:512,T=0:10."
             )
         start, stop = (int(end) if end.lstrip("-") else None for end in match.groups()[1:])
         region[match[1].upper()] = slice(start, stop)
     return region
+
+
+def _fault(part: str, before: Mapping[str, Any]) -> str:
+    """What is wrong with one of the ranges that were written."""
+    part = part.strip()
+    single = _SINGLE.fullmatch(part)
+    if single is not None:
+        letter, number = single[1], int(single[2])
+        stop = "" if number == -1 else number + 1
+        return f", and {part!r} lacks its colon ({letter}={number}:{stop} is that one alone)"
+    match = _RANGE.fullmatch(part)
+    if match is not None and match[1].upper() in before:
+        return f", which names {match[1].upper()} twice"
+    return f", in which {part!r} is no range" if part else ", in which a range is missing"
 
 
 def described(layout: Layout, image: Any) -> dict[str, list[int]] | None:
