@@ -163,6 +163,35 @@ def test_a_full_disk_is_told_and_what_is_done_is_kept(tmp_path, name, monkeypatc
     np.testing.assert_array_equal(pixels(tmp_path / name), np.rint(stack.data * 0.5))
 
 
+@pytest.mark.parametrize("often", [True, False])
+@pytest.mark.parametrize("when", [1, 3, "at the end"])
+@pytest.mark.parametrize("what", ["partial", "folder"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_was_removed_while_it_was_written_is_not_said_to_be_kept(
+    tmp_path, monkeypatch, name, what, when, often
+):
+    monkeypatch.setattr(store, "_SYNC_INTERVAL", -1.0 if often else 1e9)
+    target = tmp_path / "folder" / name
+    target.parent.mkdir()
+    removed = partial_of(target) if what == "partial" else target.parent
+    stack = noisy()
+    denoiser = FakeDenoiser(before_region=lambda n: shutil.rmtree(removed) if n == when else None)
+
+    def hear(event):
+        if when == "at the end" and event.fraction == 1:
+            shutil.rmtree(removed, ignore_errors=True)
+
+    with pytest.raises(
+        Noise2SelfError, match=r"was removed meanwhile, or .* Begin again"
+    ) as caught:
+        exhaust(export_events(denoiser, stack, target), hear)
+    assert "kept" not in str(caught.value)
+    assert not removed.exists()
+    monkeypatch.undo()
+    if what == "partial":
+        assert exhaust(export_events(FakeDenoiser(), stack, target)).complete
+
+
 def test_a_disk_that_becomes_full_in_the_last_part_costs_nothing(tmp_path, monkeypatch):
     stack = noisy()
     with monkeypatch.context() as patch:

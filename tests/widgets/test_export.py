@@ -18,7 +18,7 @@ from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QPushButton
 
-from napari_noise2self import Denoiser, TrainingConfig
+from napari_noise2self import Denoiser, Noise2SelfError, TrainingConfig
 from napari_noise2self.stacks.reading import read
 from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.suits import remember
@@ -30,6 +30,7 @@ from napari_noise2self.widgets.export_worker import judge
 from napari_noise2self.widgets.layers import Source, axes_of, stack_of
 from napari_noise2self.widgets.runner import Stage
 from napari_noise2self.widgets.session import State
+from napari_noise2self.widgets.task import sentence
 
 from .conftest import TIMEOUT, noisy, open_dock
 
@@ -266,6 +267,35 @@ def test_what_was_stopped_or_closed_is_gone_on_with(
     expected = Denoiser.load(model, device="cpu").predict(viewer.layers["cells"].data)
     np.testing.assert_array_equal(pixels(target), np.rint(expected))
     assert not again.resume.isVisibleTo(again)
+
+
+def test_what_was_removed_meanwhile_is_not_offered_to_be_gone_on_with(
+    loaded, click, done, qtbot, tmp_path, slow_disk
+):
+    dock, target = loaded, tmp_path / "results" / "out.ome.zarr"
+    target.parent.mkdir()
+    dock.exporter.plan.name_target(target)
+    click(dock, "export")
+    qtbot.waitUntil(slow_disk.wrote.is_set, timeout=TIMEOUT)
+    shutil.rmtree(target.parent)
+    slow_disk.go.set()
+    done(dock)
+    assert "was removed meanwhile" in dock.message.text()
+    assert not target.parent.exists()
+    assert not dock.resume.isVisibleTo(dock)
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Go on (--resume in the terminal), or overwrite it (--overwrite).", "Go on, or overwrite"),
+        ("2 (or 3) are there.", "2 (or 3)"),
+    ],
+)
+def test_docks_do_not_speak_of_the_options_of_the_terminal(said, shown):
+    words = sentence(Noise2SelfError(said), "testing")
+    assert words.startswith(shown)
+    assert "--" not in words
 
 
 def _locked(target):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_noise2self.engine.errors import InputError, Noise2SelfError
+from napari_noise2self.engine.errors import InputError, Noise2SelfError, OutputError
 from napari_noise2self.engine.events import Control, WritingEvent, exhaust
 from napari_noise2self.stacks import finishing
 from napari_noise2self.stacks.disk import disk_error, in_bytes, sync_all, write_whole
@@ -102,6 +102,7 @@ class PartialStore:
         grid = [-(-n // u) for n, u in zip(image.shape, self._chunking.unit, strict=True)]
         self._done = np.zeros(grid, bool)
         self._precious = False
+        self._lost = False
         self._array: Any = None
         self._lock: Any = None
         self._mutex = threading.Lock()
@@ -382,6 +383,8 @@ class PartialStore:
         self._cells(there)
         pixels, clipped = cast(np.asarray(values).transpose(self.image.order), self.image.dtype)
         with self.disk():
+            # Or zarr would make the folders of the chunk anew, and somebody has removed them.
+            self._check_there()
             self._array[there] = pixels
         return clipped
 
@@ -413,6 +416,7 @@ class PartialStore:
             return
         try:
             with self.disk():
+                self._check_there()
                 self._sync_regions([region for region, _ in pending])
                 self.clipped += sum(clipped for _, clipped in pending)
                 self._write_state()
@@ -456,7 +460,7 @@ class PartialStore:
         try:
             self.flush()
         finally:
-            if self._done.any() or self._precious:
+            if self._lost or self._done.any() or self._precious:
                 self.release()
             else:
                 self.discard()
@@ -524,7 +528,30 @@ class PartialStore:
         try:
             yield
         except OSError as error:
+            self._check_there()
             raise disk_error(error, self.target, self._kept) from error
+
+    def _check_there(self) -> None:
+        """Make sure that nobody has removed the folder; what was done is not done then.
+
+        Raises
+        ------
+        OutputError
+        """
+        about = self.level / ("zarr.json" if self.version == "0.5" else ".zarray")
+        if self._array is None or about.is_file():
+            return
+        self._lost = True
+        with self._mutex:
+            self._pending = []
+            self._done[:] = False
+        if not (self.folder / STATE).exists():
+            # What was on its way when it was removed.
+            shutil.rmtree(self.folder, ignore_errors=True)
+        raise OutputError(
+            f"{self.target} could not be written: the unfinished result {self.folder} was removed "
+            f"meanwhile, or its disk is gone. Begin again."
+        )
 
     @property
     def _kept(self) -> str:

@@ -14,6 +14,7 @@ from napari_noise2self.engine.errors import Noise2SelfError
 from napari_noise2self.widgets.export_choices import Choices, Work, work_on_files
 from napari_noise2self.widgets.layers import Source
 from napari_noise2self.widgets.task import Task
+from napari_noise2self.widgets.words import without_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,7 +128,7 @@ def unread(error: Exception) -> list[str]:
     """Why nobody knows whether a model suits, as a doubt."""
     if isinstance(error, OSError) and error.filename is not None:
         return [f"{error.filename} could not be read: {error.strerror}."]
-    return [str(error)]
+    return [without_options(str(error))]
 
 
 def stacks_of(

@@ -13,6 +13,7 @@ from napari_noise2self.engine.config import NETWORK_TITLES
 from napari_noise2self.stacks.many import Held
 from napari_noise2self.stacks.suits import trained_on
 from napari_noise2self.widgets.progress_view import clipped_sentence, shortened
+from napari_noise2self.widgets.words import without_options
 
 if TYPE_CHECKING:
     from napari_noise2self.engine.config import TrainingConfig
@@ -125,7 +126,7 @@ def outcome_in_words(outcomes: Sequence[Outcome]) -> str:
         sentences.append(f"{what} clipped: float32 clips nothing.")
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed[:_MOST]:
-        sentences.append(f"{name_of(outcome.job.source)}: {outcome.reason}")
+        sentences.append(f"{name_of(outcome.job.source)}: {without_options(outcome.reason)}")
     if len(failed) > _MOST:
         sentences.append(f"And {len(failed) - _MOST} more failed.")
     return " ".join(sentences)
@@ -141,6 +142,6 @@ def _one(outcome: Outcome) -> str:
             )
         return f"Stopped. {done}"
     if outcome.state != "done" or outcome.written is None:
-        return outcome.reason
+        return without_options(outcome.reason)
     clipped = clipped_sentence(outcome.written.clipped, outcome.written.dtype)
     return f"Written to {name}. {clipped}".strip()

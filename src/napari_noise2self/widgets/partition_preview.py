@@ -27,6 +27,7 @@ from napari_noise2self.widgets.partition_layers import HIDDEN, TARGET, Partition
 from napari_noise2self.widgets.partition_measurement import Measurement
 from napari_noise2self.widgets.partition_shown import Shown
 from napari_noise2self.widgets.scene import Scene, camera_of, canvas_size
+from napari_noise2self.widgets.words import without_options
 
 if TYPE_CHECKING:
     import napari
@@ -232,7 +233,7 @@ class Preview:
             self.shown = self._look(viewer)
             self.message = ""
         except Noise2SelfError as error:
-            self.shown, self.message = None, str(error)
+            self.shown, self.message = None, without_options(str(error))
         except Exception as error:  # whatever it is, the dock must stay alive
             logger.error("unexpected error in the partition preview", exc_info=error)
             self.shown, self.message = None, f"{type(error).__name__}: {error}"
@@ -310,7 +311,7 @@ class Preview:
             logger.error("the data in view could not be read", exc_info=error)
         if self.shown is not None:
             known = isinstance(error, Noise2SelfError)
-            reason = str(error) if known else f"{type(error).__name__}: {error}"
+            reason = without_options(str(error)) if known else f"{type(error).__name__}: {error}"
             self.shown.error = reason if known else f"The data in view could not be read: {reason}"
             self.layers.hide("masked")  # it shows something else
             self.changed.emit()

@@ -10,6 +10,7 @@ from typing import Any
 from napari.qt.threading import GeneratorWorker
 
 from napari_noise2self.engine.errors import EngineError, Noise2SelfError, OutOfMemoryError
+from napari_noise2self.widgets.words import without_options
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def sentence(error: Exception, doing: str) -> str:
         What was done, for the log.
     """
     if isinstance(error, Noise2SelfError):
-        return str(error)
+        return without_options(str(error))
     logger.error("unexpected error while %s", doing, exc_info=error)
     return f"{type(error).__name__}: {error}"
 
