@@ -111,7 +111,7 @@ def test_the_plain_recipe_is_adam_and_nothing_else():
     sampler, data = sampler_of(stack, config)
     nets = [nn.Conv2d(1, 1, 3, padding=1) for _ in range(2)]
     nets[1].load_state_dict(nets[0].state_dict())
-    plan = training.Plan(5, 1.0, data.pixels)
+    plan = training.Plan((5,), 1.0, data.pixels)
     for _ in training.train(nets[0], sampler, plan, config, [1.0], Control()):
         pass
     optimizer = torch.optim.Adam(nets[1].parameters(), lr=0.01)

@@ -72,7 +72,8 @@ EmptyChunks = Annotated[
 Epochs = Annotated[
     str,
     _option(
-        "Length of the training: one epoch draws as many targets as the data has pixels.",
+        "Length of the training: one epoch draws as many targets as the data has pixels. Six "
+        "times as many as auto takes (told at the end) give a slightly better result.",
         "N|auto",
         callback=_epochs,
     ),

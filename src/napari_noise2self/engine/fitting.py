@@ -27,9 +27,10 @@ from napari_noise2self.engine.noise.estimate import NoiseReport, estimate_noise
 from napari_noise2self.engine.partition import Grid, Partition
 from napari_noise2self.engine.preparation import TrainingData, prepare
 from napari_noise2self.engine.preview import Preview
+from napari_noise2self.engine.redrawing import Redrawing
 from napari_noise2self.engine.region import Region, described, part_of
 from napari_noise2self.engine.sampling import Sampler
-from napari_noise2self.engine.scoring import Score
+from napari_noise2self.engine.scoring import HeldOut, Score
 from napari_noise2self.engine.sure_training import check_noise
 from napari_noise2self.engine.targets import loss_against, matched, prepare_targets
 from napari_noise2self.engine.trained import (
@@ -185,7 +186,10 @@ def fit_events(
         network = networks.build(config, first.channels, first.ndim, config.seed)
     network = place(network, device, first.ndim)
     sampler = Sampler(data, partition, config, device, noise, taught.blocks if taught else None)
-    length, schedule = training.plan(config, data.pixels, sampler, device), config
+    averaging = averaging_of(config, first)
+    finisher = _Finisher(data, config, sampler, noise, averaging)
+    length = training.plan(config, data.pixels, sampler, device, finisher.can_redraw)
+    schedule = config
     if warm_start:
         length, schedule = training.going_on(length, config, first.ndim)
     if own:
@@ -197,30 +201,16 @@ def fit_events(
         )
     scale = data.normalisation.scale
     steps, epochs = yield from training.train(
-        network, sampler, length, schedule, scale, control, preview
+        network, sampler, length, schedule, scale, control, preview, finisher.redraw
     )
     if not steps:
         return None
-    trained = Trained(
-        network,
-        data.normalisation,
-        partition,
-        config.replacement,
-        first.ndim,
-        sampler.turn,
-        noise,
-        best_output(sampler),
-    )
-    averaging = averaging_of(config, first)
+    trained = finisher.untested(network)
     loss = None
     try:
-        pieces = scoring_pieces(data.blocks, first.ndim)
-        positions = trained.held_out_positions(pieces, averaging)
-        trained = trained.with_mixing(positions)
-        best = best_output(sampler, trained.gain_of_mixing(positions))
-        if best != trained.best_output and config.output == "auto":
+        trained, positions = finisher.finished(network)
+        if trained.best_output != best_output(sampler) and config.output == "auto":
             yield Notice(MIXED if noise.known else f"{MIXED} {ROUGHLY}")
-        trained = dataclasses.replace(trained, best_output=best)
         score = trained.score(positions)
         if taught is not None:
             loss = loss_against(trained, data.blocks, taught.blocks, averaging)
@@ -234,6 +224,82 @@ def fit_events(
     if loss is not None:
         summary["target"] = {"loss": loss.loss, "error": loss.error, "positions": loss.positions}
     return trained, summary
+
+
+@dataclass(frozen=True)
+class _Finisher:
+    """Makes a denoiser of a network as training has left it."""
+
+    data: TrainingData
+    config: TrainingConfig
+    sampler: Sampler
+    noise: NoiseReport
+    averaging: int
+
+    @property
+    def can_redraw(self) -> bool:
+        """Whether an estimate of the image with noise drawn anew is like the image.
+
+        For that the noise has to be known, and must not be in the estimate, as it is where less
+        is hidden than correlates.
+        """
+        kept = self.noise.correlated and self.sampler.pairing is None
+        return (
+            self.sampler.masks and self.config.recipe == "default" and self.noise.known and not kept
+        )
+
+    def untested(self, network: nn.Module) -> Trained:
+        """The denoiser with the output that suits most images."""
+        return Trained(
+            network,
+            self.data.normalisation,
+            self.sampler.partition,
+            self.config.replacement,
+            self.sampler.ndim,
+            self.sampler.turn,
+            self.noise,
+            best_output(self.sampler),
+        )
+
+    def finished(self, network: nn.Module) -> tuple[Trained, list[HeldOut]]:
+        """The denoiser with the output that suits this image, and the held-out positions."""
+        trained = self.untested(network)
+        pieces = scoring_pieces(self.data.blocks, trained.ndim)
+        positions = trained.held_out_positions(pieces, self.averaging)
+        trained = trained.with_mixing(positions)
+        best = best_output(self.sampler, trained.gain_of_mixing(positions))
+        return dataclasses.replace(trained, best_output=best), positions
+
+    def redraw(
+        self, network: nn.Module, control: Control
+    ) -> Generator[Notice, None, Redrawing | None]:
+        """Pairs of what the denoiser makes of the data by now; None if training has to end."""
+        try:
+            trained, _ = self.finished(network)
+            # More than two flips take longer and gain nothing here.
+            predictor = trained.predictor(min(self.averaging, 2))
+            estimates = []
+            for block in self.data.blocks:
+                for part in trained.output(
+                    trained.best_output, predictor, block.values, block.valid
+                ):
+                    if control.stopped:
+                        return None
+                    if isinstance(part, Notice):
+                        yield part
+                    elif isinstance(part, np.ndarray):
+                        estimates.append(part)
+        except OutOfMemoryError as error:
+            yield Notice(f"Training ends before its time, with what was learned. {error}")
+            return None
+        return Redrawing(
+            estimates,
+            self.data.normalisation,
+            self.noise,
+            self.sampler.crop,
+            self.sampler.device,
+            self.config.seed,
+        )
 
 
 def _partition(config: TrainingConfig, noise: NoiseReport, data: TrainingData) -> Partition:

@@ -37,6 +37,32 @@ def can_recorrupt(noise: NoiseReport, partition: Partition) -> bool:
     return noise.correlated and noise.known and noise.covered_by(partition)
 
 
+def drawn_fields(
+    noise: NoiseReport, crop: Sequence[int], device: torch.device, seed: int
+) -> Tensor:
+    """Noise of variance 1, correlated as that of the image is.
+
+    Parameters
+    ----------
+    noise : NoiseReport
+    crop : sequence of int
+        Spatial shape.
+    device : torch.device
+    seed : int
+
+    Returns
+    -------
+    fields : Tensor, shape (FIELDS, channels, *crop)
+        Each goes on at its other end.
+    """
+    rng = np.random.default_rng(seed)
+    fields = [
+        [probe(crop, noise.lags(channel), rng) for channel in range(len(noise.channels))]
+        for _ in range(FIELDS)
+    ]
+    return torch.from_numpy(np.asarray(fields, np.float32)).to(device)
+
+
 class Recorruption:
     """Draws pairs from crops of the training data.
 
@@ -60,12 +86,7 @@ class Recorruption:
         device: torch.device,
         seed: int,
     ) -> None:
-        rng = np.random.default_rng(seed)
-        fields = [
-            [probe(crop, noise.lags(channel), rng) for channel in range(len(noise.channels))]
-            for _ in range(FIELDS)
-        ]
-        self._fields = torch.from_numpy(np.asarray(fields, np.float32)).to(device)
+        self._fields = drawn_fields(noise, crop, device, seed)
         self._deviations = [
             torch.from_numpy(deviation_map(block, normalisation, noise)).to(device)
             for block in blocks

@@ -15,6 +15,7 @@ from napari_noise2self.engine.noise.estimate import NoiseReport
 from napari_noise2self.engine.partition import Partition
 from napari_noise2self.engine.preparation import Block, TrainingData
 from napari_noise2self.engine.recorruption import Recorruption, can_recorrupt
+from napari_noise2self.engine.redrawing import Redrawing
 from napari_noise2self.engine.sure_training import Probes
 
 # Crops end at multiples of this, which suits a UNet of depth 4.
@@ -48,6 +49,8 @@ class Sampler:
     ----------
     probes : Probes or None
         Of the noise, where a risk is minimised instead of an error at targets.
+    pairing : Recorruption or Redrawing or None
+        What makes pairs for half of the crops of a step; training changes it.
     """
 
     def __init__(
@@ -115,9 +118,9 @@ class Sampler:
             )
             # Probes are drawn for crops that are turned already.
             self.turn = self.turn and self.probes.white
-        self.recorruption = None
+        self.pairing: Recorruption | Redrawing | None = None
         if self.masks and noise is not None and can_recorrupt(noise, partition):
-            self.recorruption = Recorruption(
+            self.pairing = Recorruption(
                 data.blocks, data.normalisation, noise, self.crop, device, config.seed
             )
 
@@ -139,7 +142,7 @@ class Sampler:
 
     def masked_crops(self, size: int) -> int:
         """How many of the `size` crops of a step are masked; the others are pairs."""
-        return size - size // 2 if self.recorruption else size
+        return size - size // 2 if self.pairing else size
 
     def batch(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """What the network is shown, what it has to predict, and where.
@@ -186,7 +189,7 @@ class Sampler:
         return masked, clean, targets.expand(clean.shape)
 
     def pairs(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Two versions of crops with independent noise, and where to compare them.
+        """Crops as `pairing` makes them noisy, what is to be predicted, and where to compare them.
 
         Held-out positions are not compared: they stay unknown to training.
 
@@ -195,15 +198,13 @@ class Sampler:
         inputs, goals : Tensor, shape (size, channels, [Z,] Y, X)
         targets : Tensor of bool, same shape
         """
-        recorruption = self.recorruption
-        assert recorruption is not None
+        pairing = self.pairing
+        assert pairing is not None
 
-        def recorrupted(
-            crop: Tensor, number: int, window: tuple[slice, ...]
-        ) -> tuple[Tensor, Tensor]:
-            return recorruption.pair(crop, number, window, rng)
+        def paired(crop: Tensor, number: int, window: tuple[slice, ...]) -> tuple[Tensor, Tensor]:
+            return pairing.pair(crop, number, window, rng)
 
-        return self._whole(size, rng, recorrupted)
+        return self._whole(size, rng, paired)
 
     def risk_batch(
         self, size: int, rng: np.random.Generator

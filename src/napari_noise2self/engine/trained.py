@@ -27,6 +27,7 @@ from napari_noise2self.engine.preparation import Block, Frame, Normalisation
 from napari_noise2self.engine.sampling import Sampler
 from napari_noise2self.engine.scoring import HeldOut, Score, held_out, self_supervised_score
 from napari_noise2self.engine.sure import MOST_CLIPPED, Risk, sure
+from napari_noise2self.engine.windows import Place
 
 # Up to this size a prediction is averaged over all flips and rotations.
 FULL_AVERAGING_PIXELS = 2**23
@@ -98,16 +99,33 @@ class Trained:
             dtype=None if exact else fast_dtype(device),
         )
 
-    def output(self, kind: str, predictor: Predictor, frame: Frame) -> Iterator[Part]:
-        """One output of a frame, as `Predictor.single_pass` yields it."""
+    def output(
+        self,
+        kind: str,
+        predictor: Predictor,
+        values: NDArray[np.float32],
+        valid: NDArray[np.bool_],
+        place: Place | None = None,
+    ) -> Iterator[Part]:
+        """One output of a window of a frame, as `Predictor.single_pass` yields it.
+
+        Parameters
+        ----------
+        kind : str
+        predictor : Predictor
+        values, valid : ndarray, shape (channels, [Z,] Y, X)
+            As those of a `Frame`.
+        place : Place, optional
+            That of the window; by default they are a whole frame.
+        """
         if kind == "single-pass":
-            yield from predictor.single_pass(frame.values, frame.place)
+            yield from predictor.single_pass(values, place)
             return
-        for part in predictor.j_invariant(frame.values, frame.valid, frame.place):
+        wanted = (slice(None), *place.keep) if place else (slice(None),)
+        for part in predictor.j_invariant(values, valid, place):
             if isinstance(part, np.ndarray) and kind == "mixed":
                 assert self.mixing is not None  # or it would have been refused
-                wanted = (slice(None), *frame.place.keep)
-                part = self.mixing.apply(part, frame.values[wanted], frame.valid[wanted])
+                part = self.mixing.apply(part, values[wanted], valid[wanted])
             yield part
 
     def method(self, kind: str, frame: Sequence[int], averaging: int = 1) -> Method:
@@ -115,7 +133,7 @@ class Trained:
         predictor = self.predictor(averaging)
 
         def apply(source: Frame) -> Iterator[Part]:
-            return self.output(kind, predictor, source)
+            return self.output(kind, predictor, source.values, source.valid, source.place)
 
         return Method(apply, self.normalisation, predictor.reach(frame, kind != "single-pass"))
 
@@ -194,11 +212,13 @@ def best_output(sampler: Sampler, gain_of_mixing: float | None = None) -> str:
     noise than detail that cannot be predicted, that costs more than the noise,
     and the mixed output is better.
     """
-    if not sampler.masks or sampler.recorruption:
+    if not sampler.masks:
         return "single-pass"
     gain = -math.inf if gain_of_mixing is None else gain_of_mixing
     if set(sampler.extents) == {1}:
         return "mixed" if gain >= MIXED_FROM[sampler.replacement] else "single-pass"
+    if sampler.pairing:
+        return "single-pass"
     return "mixed" if sampler.noise_known or gain >= MIXED_FROM_UNKNOWN else "j-invariant"
 
 
@@ -236,8 +256,8 @@ def risk_of_output(
         frame = Frame.of(image, layout, normalisation, number, rule)
 
         def denoise(values: NDArray[np.float64], frame: Frame = frame) -> NDArray[np.float64]:
-            changed = dataclasses.replace(frame, values=normalisation.apply(values))
-            *_, last = trained.output(kind, predictor, changed)
+            changed = normalisation.apply(values)
+            *_, last = trained.output(kind, predictor, changed, frame.valid, frame.place)
             assert isinstance(last, np.ndarray)
             return normalisation.invert(last).astype(np.float64)
 

@@ -7,6 +7,9 @@ lattice of held-out positions is never a target; the loss there is the
 self-supervised score.  With goals from elsewhere nothing is hidden, and the
 score is the loss against them at these positions; with the noise known,
 Stein's risk estimate can be minimised instead.
+
+A long training has several cycles: after the first the network also learns from
+its own estimate of the image with noise drawn anew, see `redrawing`.
 """
 
 from __future__ import annotations
@@ -27,12 +30,16 @@ from napari_noise2self.engine.events import INTERVAL, Control, Notice, TrainingE
 from napari_noise2self.engine.hardware import fast_dtype, is_out_of_memory
 from napari_noise2self.engine.networks_axes import independent
 from napari_noise2self.engine.optimizer import AdamW
+from napari_noise2self.engine.redrawing import Redrawing
 from napari_noise2self.engine.sampling import Sampler
 from napari_noise2self.engine.sure_training import STEP, risk
 
 # The automatic length, in steps, for an image of REFERENCE_PIXELS.
 AUTO_STEPS = 350
 REFERENCE_PIXELS = 512 * 512
+# From so many times the automatic length on there are one, two and three cycles.  In one of half
+# that length what a second one gives is lost again on smooth images and some correlated noise.
+CYCLES = (0.0, 1.5, 4.0)
 # How often the score is taken.
 SCORES_PER_RUN = 12
 # Going on from trained weights takes this share of the steps, and of the rate: at the whole rate
@@ -55,6 +62,8 @@ MAX_RECOVERIES = 5
 AVERAGE_SHARE = 0.05
 
 Preview = Callable[[nn.Module], int | None]
+# Makes the pairs of the next cycle from the network; None if that was stopped.
+Redraw = Callable[[nn.Module, Control], Generator[Notice, None, Redrawing | None]]
 
 
 @dataclass(frozen=True)
@@ -63,40 +72,69 @@ class Plan:
 
     Attributes
     ----------
-    steps : int
+    cycles : tuple of int
+        Steps of each cycle of the learning rate.
     targets : float
         Targets drawn per step.
     pixels : int
         Pixels of the data: as many targets are one epoch.
     """
 
-    steps: int
+    cycles: tuple[int, ...]
     targets: float
     pixels: int
+
+    @property
+    def steps(self) -> int:
+        """Steps of all cycles."""
+        return sum(self.cycles)
 
     def epochs(self, step: int) -> float:
         """Epochs that `step` steps amount to."""
         return step * self.targets / self.pixels
 
 
-def plan(config: TrainingConfig, pixels: int, sampler: Sampler, device: torch.device) -> Plan:
-    """How many steps to train: as many epochs as asked for, or planned from the data."""
+def plan(
+    config: TrainingConfig,
+    pixels: int,
+    sampler: Sampler,
+    device: torch.device,
+    redrawn: bool = False,
+) -> Plan:
+    """How many steps to train: as many epochs as asked for, or planned from the data.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    pixels : int
+        Of the whole data.
+    sampler : Sampler
+    device : torch.device
+    redrawn : bool
+        Whether there may be cycles with noise drawn anew.
+    """
     targets = sampler.masked_crops(sampler.batch_size) * sampler.targets_per_crop
+    # More data deserves more steps, but far fewer than in proportion.
+    growth = (pixels / REFERENCE_PIXELS) ** 0.25
+    automatic = round(AUTO_STEPS * min(max(growth, 0.75), 3.0))
+    if device.type != "cpu":
+        automatic *= 2
+    steps = automatic
     if config.epochs is not None:
         steps = max(round(config.epochs * pixels / targets), 1)
-    else:
-        # More data deserves more steps, but far fewer than in proportion.
-        growth = (pixels / REFERENCE_PIXELS) ** 0.25
-        steps = round(AUTO_STEPS * min(max(growth, 0.75), 3.0))
-        if device.type != "cpu":
-            steps *= 2
-    return Plan(steps, targets, pixels)
+    return Plan(_cycles(steps, automatic) if redrawn else (steps,), targets, pixels)
+
+
+def _cycles(steps: int, automatic: int) -> tuple[int, ...]:
+    """The steps of each cycle of a training: the longer it is, the more cycles."""
+    count = int(np.searchsorted(CYCLES, steps / automatic, side="right"))
+    return tuple(steps * (k + 1) // count - steps * k // count for k in range(count))
 
 
 def going_on(length: Plan, config: TrainingConfig, ndim: int) -> tuple[Plan, TrainingConfig]:
     """How to train a network that has learned before, where nobody says otherwise."""
     if config.epochs is None:
-        length = dataclasses.replace(length, steps=max(round(length.steps * WARM_STEPS), 1))
+        length = dataclasses.replace(length, cycles=(max(round(length.steps * WARM_STEPS), 1),))
     if config.learning_rate is None and config.recipe == "default":
         rate = PEAK_RATE[2 if config.context else ndim] * WARM_RATE
         config = config.model_copy(update={"learning_rate": rate})
@@ -204,6 +242,7 @@ def train(
     scale: Sequence[float],
     control: Control,
     preview: Preview | None = None,
+    redraw: Redraw | None = None,
 ) -> Generator[Notice | TrainingEvent, None, tuple[int, float]]:
     """Train `network` in place.
 
@@ -221,6 +260,9 @@ def train(
     preview : callable, optional
         Called now and then with the network as it would be handed over;
         returns the frame of the output it has filled, or None.
+    redraw : callable, optional
+        Makes the pairs of all cycles but the first from the network that the
+        one before has left; needed if there are several.
 
     Yields
     ------
@@ -233,99 +275,139 @@ def train(
     epochs : float
         What they amount to.
     """
-    device = sampler.device
-    dtype = fast_dtype(device)
-    rng = np.random.default_rng(config.seed)
-    plain = config.recipe == "plain"
-    weight_decay = 0.0 if plain else WEIGHT_DECAY
-    optimizer = AdamW(network, weight_decay)
-    average = _Average(network)
-    batch_size = sampler.batch_size
     scoring = sampler.scoring_batches()
-    score_every = max(plan.steps // SCORES_PER_RUN, 10)
-    report = _Report(plan, scale, device)
-
-    def score() -> float:
-        totals, count = held_out_loss(average.network, scoring, dtype)
-        report.score = report.grey(totals, count)
-        return sum(totals) / count if count else math.nan
-
-    best, best_score = _snapshot(average.network), score()
-    report.score = None
-    rate_factor, recoveries = 1.0, 0
-    ndim = 2 if config.context else sampler.ndim
-    peak = config.learning_rate or (PLAIN_RATE if plain else PEAK_RATE[ndim])
-    slack = 0.0 if sampler.goals is None else GOAL_SLACK
-    next_preview = time.monotonic()
-    network.train()
-    while report.step < plan.steps and not control.stopped:
-        if control.paused:
-            since = time.monotonic()
-            control.wait_while_paused(INTERVAL)
-            report.began += time.monotonic() - since
-            yield report.event()
-            continue
-        rate = peak if plain else rate_factor * learning_rate(report.step, plan.steps, peak)
-        try:
-            losses = _step(
-                network, optimizer, rate, sampler, batch_size, rng, dtype, clip=not plain
-            )
-        except RuntimeError as error:
-            if not is_out_of_memory(error) or batch_size == 1:
-                raise
-            batch_size //= 2
-            optimizer.forget()
-            yield Notice(
-                f"The {device.type} ran out of memory: training goes on with {batch_size} crops "
-                f"per step."
-            )
-            continue
-        report.add(losses, sampler.masked_crops(batch_size) * sampler.targets_per_crop)
-        step, last = report.step, report.step == plan.steps
-        average.update(1 if plain else max(1 / step, AVERAGE_SHARE, min(8 / plan.steps, 1)))
-
-        if last or step % score_every == 0:
-            now_score = score()
-            if now_score < best_score:
-                best, best_score = _snapshot(average.network), now_score
-            elif (
-                math.isfinite(best_score)
-                and not now_score < DIVERGED * best_score + slack
-                and not plain
-                and recoveries < MAX_RECOVERIES
-                and not last
-            ):
-                recoveries += 1
-                rate_factor /= 3 * recoveries
-                network.load_state_dict(best)
-                average.network.load_state_dict(best)
-                optimizer = AdamW(network, weight_decay)
-                yield Notice(
-                    "Training became unstable and was taken back to its best state; it goes on "
-                    "with a smaller learning rate."
-                )
-        if preview is not None and not last and time.monotonic() >= next_preview:
-            since = time.monotonic()
-            report.frame = preview(average.network)
-            # Previews may take a tenth of the time.
-            now = time.monotonic()
-            next_preview = now + max(0.4, 9 * (now - since))
-        if last or report.due:
-            yield report.event()
-
-    if report.step:
-        final = score()
-        # The last weights, unless they are clearly not the best ones.
-        worse = math.isfinite(best_score) and not final <= 1.02 * best_score and not plain
-        network.load_state_dict(best if worse else average.network.state_dict())
-        if not _better_than_the_mean(network, scoring, dtype):
-            yield Notice(
-                f"{'Hidden pixels' if sampler.goals is None else 'The target'} could not be "
-                f"predicted better than by the mean grey value: training was too short, or no "
-                f"structure stands out of the noise. Do not use this result."
-            )
-    network.eval()
+    cycles = _Cycles(
+        network, sampler, config, scoring, preview, _Report(plan, scale, sampler.device)
+    )
+    for steps in plan.cycles:
+        if cycles.report.step:
+            assert redraw is not None
+            pairing = None if control.stopped else (yield from redraw(network, control))
+            if pairing is None:
+                break
+            sampler.pairing = pairing
+        yield from cycles.run(steps, control)
+    report = cycles.report
+    if report.step and not _better_than_the_mean(network, scoring, fast_dtype(sampler.device)):
+        yield Notice(
+            f"{'Hidden pixels' if sampler.goals is None else 'The target'} could not be "
+            f"predicted better than by the mean grey value: training was too short, or no "
+            f"structure stands out of the noise. Do not use this result."
+        )
     return report.step, report.targets / plan.pixels
+
+
+class _Cycles:
+    """One cycle of the learning rate after the other, and what stays from one to the next."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        sampler: Sampler,
+        config: TrainingConfig,
+        scoring: Sequence[tuple[Tensor, Tensor, Tensor]],
+        preview: Preview | None,
+        report: _Report,
+    ) -> None:
+        self.network, self.sampler, self.scoring = network, sampler, scoring
+        self.preview, self.report = preview, report
+        self.dtype = fast_dtype(sampler.device)
+        self.rng = np.random.default_rng(config.seed)
+        self.plain = config.recipe == "plain"
+        self.batch_size = sampler.batch_size
+        ndim = 2 if config.context else sampler.ndim
+        self.peak = config.learning_rate or (PLAIN_RATE if self.plain else PEAK_RATE[ndim])
+
+    def run(self, steps: int, control: Control) -> Generator[Notice | TrainingEvent, None, None]:
+        """Train for so many steps, and leave the best weights in the network."""
+        network, sampler, report, plain = self.network, self.sampler, self.report, self.plain
+        dtype, device = self.dtype, sampler.device
+        weight_decay = 0.0 if plain else WEIGHT_DECAY
+        optimizer = AdamW(network, weight_decay)
+        average = _Average(network)
+        score_every = max(report.plan.steps // SCORES_PER_RUN, 10)
+
+        def score() -> float:
+            totals, count = held_out_loss(average.network, self.scoring, dtype)
+            report.score = report.grey(totals, count)
+            return sum(totals) / count if count else math.nan
+
+        best, best_score = _snapshot(average.network), score()
+        report.score = None
+        rate_factor, recoveries = 1.0, 0
+        slack = 0.0 if sampler.goals is None else GOAL_SLACK
+        next_preview = time.monotonic()
+        step = 0
+        network.train()
+        while step < steps and not control.stopped:
+            if control.paused:
+                since = time.monotonic()
+                control.wait_while_paused(INTERVAL)
+                report.began += time.monotonic() - since
+                yield report.event()
+                continue
+            rate = self.peak if plain else rate_factor * learning_rate(step, steps, self.peak)
+            try:
+                losses = _step(
+                    network,
+                    optimizer,
+                    rate,
+                    sampler,
+                    self.batch_size,
+                    self.rng,
+                    dtype,
+                    clip=not plain,
+                )
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or self.batch_size == 1:
+                    raise
+                self.batch_size //= 2
+                optimizer.forget()
+                yield Notice(
+                    f"The {device.type} ran out of memory: training goes on with "
+                    f"{self.batch_size} crops per step."
+                )
+                continue
+            report.add(losses, report.plan.targets * self.batch_size / sampler.batch_size)
+            step += 1
+            last = step == steps
+            average.update(1 if plain else max(1 / step, AVERAGE_SHARE, min(8 / steps, 1)))
+
+            if last or step % score_every == 0:
+                now_score = score()
+                if now_score < best_score:
+                    best, best_score = _snapshot(average.network), now_score
+                elif (
+                    math.isfinite(best_score)
+                    and not now_score < DIVERGED * best_score + slack
+                    and not plain
+                    and recoveries < MAX_RECOVERIES
+                    and not last
+                ):
+                    recoveries += 1
+                    rate_factor /= 3 * recoveries
+                    network.load_state_dict(best)
+                    average.network.load_state_dict(best)
+                    optimizer = AdamW(network, weight_decay)
+                    yield Notice(
+                        "Training became unstable and was taken back to its best state; it goes "
+                        "on with a smaller learning rate."
+                    )
+            if self.preview is not None and not last and time.monotonic() >= next_preview:
+                since = time.monotonic()
+                report.frame = self.preview(average.network)
+                # Previews may take a tenth of the time.
+                now = time.monotonic()
+                next_preview = now + max(0.4, 9 * (now - since))
+            if last or report.due:
+                yield report.event()
+
+        if step:
+            final = score()
+            # The last weights, unless they are clearly not the best ones.
+            worse = math.isfinite(best_score) and not final <= 1.02 * best_score and not plain
+            network.load_state_dict(best if worse else average.network.state_dict())
+        network.eval()
 
 
 class _Report:

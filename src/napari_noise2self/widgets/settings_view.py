@@ -49,7 +49,8 @@ TIPS = {
     ),
     "epochs": (
         "How long to learn: in one epoch as many pixels are hidden and predicted as the layer "
-        "has. Automatic plans the length from the size of the layer and the device."
+        "has. Automatic plans the length from the size of the layer and the device; progress "
+        "tells how many epochs it is. A few times as many give a slightly better result."
     ),
     "network": (
         "UNet sees far and is fast: take it first. DnCNN looks at a smaller neighbourhood at "

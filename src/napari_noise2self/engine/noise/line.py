@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
 from napari_noise2self.engine.noise.statistics import Floats
@@ -68,6 +68,23 @@ class Line:
         """The variance of the recorded noise where the recorded mean is `signal`."""
         if self.limits == Limits():
             return self.unclipped(signal)
+        _, mean, variance = self._clipped()
+        asked = np.asarray(signal, np.float64)
+        result = np.interp(asked, mean, variance)
+        return np.asarray(np.where(self._beyond(asked, mean), self.unclipped(asked), result))
+
+    def before_clipping(self, signal: ArrayLike) -> Floats:
+        """The mean of the values before they were clipped, where the recorded mean is `signal`."""
+        asked = np.asarray(signal, np.float64)
+        if self.limits == Limits():
+            return asked
+        before, mean, _ = self._clipped()
+        return np.asarray(
+            np.where(self._beyond(asked, mean), asked, np.interp(asked, mean, before))
+        )
+
+    def _clipped(self) -> tuple[Floats, Floats, Floats]:
+        """The mean before clipping, with the mean and the variance that clipping leaves."""
         low = -np.inf if self.limits.low is None else self.limits.low
         high = np.inf if self.limits.high is None else self.limits.high
         widest = 5 * math.sqrt(float(self.unclipped(self.brightest)))
@@ -77,11 +94,14 @@ class Line:
         mean, variance = clipped_moments(before, np.sqrt(self.unclipped(before)), low, high)
         # Far beyond a limit the mean is constant to the last digit; interpolation needs a rise.
         rising = np.flatnonzero(np.diff(mean, prepend=-np.inf) > 0)
-        asked = np.asarray(signal, np.float64)
-        result = np.interp(asked, mean[rising], variance[rising])
-        outside = (asked > mean[rising[-1]]) if self.limits.high is None else np.False_
-        outside |= (asked < mean[rising[0]]) if self.limits.low is None else np.False_
-        return np.asarray(np.where(outside, self.unclipped(asked), result))
+        return before[rising], mean[rising], variance[rising]
+
+    def _beyond(self, signal: Floats, mean: Floats) -> NDArray[np.bool_]:
+        """Where a signal lies outside of `mean` on a side that was not clipped."""
+        above = (signal > mean[-1]) if self.limits.high is None else np.zeros(signal.shape, bool)
+        below = (signal < mean[0]) if self.limits.low is None else np.zeros(signal.shape, bool)
+        result: NDArray[np.bool_] = above | below
+        return result
 
 
 @dataclass(frozen=True)
