@@ -207,8 +207,9 @@ def in_words(info: Mapping[str, Any]) -> str:
     if info.get("output") == "mixed" and quality["mixed_gain"] is not None:
         mixed = f"; of the mixed output {quality['mixed_gain']:.1f} dB"
     return (
-        f"{info['seconds']:.1f} s on {info['device']}, {info['epochs']:.3g} epochs, self-supervised "
-        f"score {score} squared grey values{gain} (both of the J-invariant prediction){mixed}"
+        f"{info['seconds']:.1f} s on {info['device']}, {info['epochs']:.3g} epochs, "
+        f"self-supervised score {score} squared grey values{gain} (both of the J-invariant "
+        f"prediction){mixed}"
     )
 
 
