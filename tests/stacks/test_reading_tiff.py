@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -10,6 +11,9 @@ import tifffile
 
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.layout import Layout
+from napari_noise2self.stacks.many import find_images
+from napari_noise2self.stacks.parts import without_parts
+from napari_noise2self.stacks.provenance import read as read_record
 from napari_noise2self.stacks.reading import read
 from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.tiff_metadata import calibration
@@ -289,3 +293,30 @@ def test_microscope_formats_say_their_pixel_sizes():
     }
     sizes = calibration(opened(is_stk=True, stk_metadata=metamorph)).sizes
     assert sizes == {"X": (0.2, "µm"), "Y": (0.2, "µm"), "Z": (0.5, "µm")}
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        read,
+        read_record,
+        lambda path: without_parts(find_images([path.parent])),
+    ],
+    ids=["the image", "its record", "its parts"],
+)
+def test_what_tifffile_says_of_a_broken_file_is_not_said_twice(tmp_path, caplog, look):
+    tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((3, 64, 64), "u2"), metadata={"axes": "TYX"})
+    whole = (tmp_path / "a.ome.tif").read_bytes()
+    for name, content in (
+        ("b.ome.tif", whole[: len(whole) // 2]),
+        ("c.ome.tif", whole[:4] + (10**6).to_bytes(4, "little") + whole[8:]),
+        ("d.ome.tif", b"II*\0\0\0\0\0"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with contextlib.suppress(InputError):
+            look(tmp_path / name)
+    assert [record for record in caplog.records if record.name == "tifffile"] == []
+    # Whoever else uses tifffile hears it as before.
+    with tifffile.TiffFile(tmp_path / "c.ome.tif"):
+        pass
+    assert "invalid offset to first page" in caplog.text

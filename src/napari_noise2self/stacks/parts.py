@@ -12,7 +12,7 @@ from pathlib import Path
 from napari_noise2self.engine.errors import Noise2SelfError
 from napari_noise2self.stacks.many import Found, Input
 from napari_noise2self.stacks.reading import read
-from napari_noise2self.stacks.tiff_metadata import files_beside
+from napari_noise2self.stacks.tiff_metadata import complaints_kept, files_beside
 
 _ENDINGS = (".ome.tif", ".ome.tiff", ".ome.btf")
 
@@ -69,7 +69,7 @@ def _others(source: Input) -> Iterator[str]:
         return
     # What cannot be read says so when it is its turn.
     with contextlib.suppress(Noise2SelfError, OSError, ValueError, SyntaxError):
-        with tifffile.TiffFile(path) as tiff:
+        with complaints_kept(), tifffile.TiffFile(path) as tiff:
             xml = tiff.ome_metadata
         if files_beside(xml or ""):
             own = os.path.realpath(path)

@@ -95,7 +95,9 @@ def read(path: Path) -> dict[str, Any]:
 def _from_tiff(path: Path) -> dict[str, Any]:
     import tifffile
 
-    with tifffile.TiffFile(path) as tiff:
+    from napari_noise2self.stacks.tiff_metadata import complaints_kept
+
+    with complaints_kept(), tifffile.TiffFile(path) as tiff:
         if tiff.is_ome:
             root = ElementTree.fromstring(tiff.ome_metadata or "")
             notes = root.iterfind(f".//{{*}}MapAnnotation[@Namespace='{NAMESPACE}']/{{*}}Value/*")

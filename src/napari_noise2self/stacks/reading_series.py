@@ -20,7 +20,7 @@ from napari_noise2self.stacks.lazy import Joined, opening
 from napari_noise2self.stacks.natural import natural
 from napari_noise2self.stacks.reading_tiff import read_tiff
 from napari_noise2self.stacks.stack import Stack
-from napari_noise2self.stacks.tiff_metadata import Calibration, calibration
+from napari_noise2self.stacks.tiff_metadata import Calibration, calibration, complaints_kept
 
 # The endings of TIFF and of formats that are TIFF inside.
 TIFF_ENDINGS = (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".lsm", ".stk")
@@ -114,7 +114,7 @@ def _read(file: Path, empty_chunks: bool) -> Stack:
 def _said(file: Path) -> Calibration:
     import tifffile
 
-    with opening(file), tifffile.TiffFile(file) as tiff:
+    with opening(file), complaints_kept(), tifffile.TiffFile(file) as tiff:
         return calibration(tiff)
 
 

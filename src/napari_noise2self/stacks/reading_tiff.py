@@ -11,10 +11,8 @@ import itertools
 import logging
 import math
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +36,7 @@ from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.tiff_metadata import (
     Calibration,
     calibration,
+    complaints_kept,
     described_in,
     files_beside,
 )
@@ -87,7 +86,7 @@ def read_tiff(
     import tifffile
 
     notices: list[str] = []
-    with _complaints() as complaints, tifffile.TiffFile(path) as tiff:
+    with complaints_kept() as complaints, tifffile.TiffFile(path) as tiff:
         if not tiff.series:
             raise InputError(f"{path} has no image.")
         names = [str(one.name or "") for one in tiff.series]
@@ -169,7 +168,7 @@ class Decoder:
         if self._page is None:
             import tifffile
 
-            with _complaints(), tifffile.TiffFile(self.path) as tiff:
+            with complaints_kept(), tifffile.TiffFile(self.path) as tiff:
                 tiff.filehandle.seek(self.offset)
                 page = tifffile.TiffPage(tiff, index=self.index)
                 _ = page.decode, page.jpegheader  # kept by the page; JPEG looks into the file
@@ -419,27 +418,6 @@ def _without_alpha(
     samples: int | slice = 0 if colours == 1 else slice(0, colours)
     left = View(data, (*[slice(None)] * (data.ndim - 1), samples))
     return left, letters if colours > 1 else letters[:-1]
-
-
-@contextmanager
-def _complaints() -> Iterator[list[logging.LogRecord]]:
-    """What tifffile logs while it reads; it says so instead of failing when data is missing."""
-    records: list[logging.LogRecord] = []
-
-    here = threading.get_ident()
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.thread == here:
-                records.append(record)
-
-    handler = Collector(logging.WARNING)
-    logger = logging.getLogger("tifffile")
-    logger.addHandler(handler)
-    try:
-        yield records
-    finally:
-        logger.removeHandler(handler)
 
 
 def _raise_if_damaged(complaints: list[logging.LogRecord], path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree
@@ -24,6 +27,37 @@ SECONDS = {"d": 86400.0, "h": 3600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "µs": 
 TIME_NOTE = "napari-noise2self/time"
 
 Size = tuple[float, str | None]
+
+_lock = threading.Lock()
+
+
+@contextmanager
+def complaints_kept() -> Iterator[list[logging.LogRecord]]:
+    """Keep what tifffile logs in this thread from the console: it is told in sentences of our own.
+
+    Yields
+    ------
+    records : list of logging.LogRecord
+        Warnings and errors; tifffile logs some instead of failing where data is missing.
+    """
+    records: list[logging.LogRecord] = []
+    here = threading.get_ident()
+
+    def others(record: logging.LogRecord) -> bool:
+        if record.thread != here or record.levelno < logging.WARNING:
+            return True
+        records.append(record)
+        return False
+
+    # New lists, because another thread may be going through the present one.
+    logger = logging.getLogger("tifffile")
+    with _lock:
+        logger.filters = [*logger.filters, others]
+    try:
+        yield records
+    finally:
+        with _lock:
+            logger.filters = [one for one in logger.filters if one is not others]
 
 
 @dataclass(frozen=True)
