@@ -148,6 +148,42 @@ def test_what_was_stopped_is_finished_later_to_the_same_result(movie, denoiser, 
     assert exhaust(denoiser.predict_stream(Gone(movie), sink=sink))
 
 
+@pytest.mark.parametrize("how", ["stopped", "closed", "interrupted"])
+@pytest.mark.parametrize(
+    ("shape", "axes", "chunks", "kept"),
+    [
+        ((6, 64, 64), "TYX", (1, 64, 64), 3),
+        ((6, 64, 64), "TYX", (2, 64, 64), 2),
+        ((6, 64, 64), "TYX", (4, 64, 64), 0),
+        ((64, 6, 64), "YTX", (64, 1, 64), 3),
+        ((3, 2, 64, 64), "TZYX", (1, 1, 64, 64), 2),
+    ],
+)
+def test_whole_frames_of_a_region_that_was_not_finished_are_kept(
+    denoiser, small, monkeypatch, shape, axes, chunks, kept, how
+):
+    image = stack(*shape)
+    small(32**2, 2**22)
+    monkeypatch.setattr(prediction, "INTERVAL", 0.0)
+    sink, control = MemorySink(shape, chunks), Control()
+    # A part of the fourth of six frames is done.
+    events = denoiser.predict_stream(image, axes, sink=sink, control=control)
+    with contextlib.suppress(KeyboardInterrupt):
+        for event in events:
+            if event.fraction > 3.1 / 6:
+                if how == "interrupted":
+                    events.throw(KeyboardInterrupt)
+                (events.close if how == "closed" else control.stop)()
+    frames = 6 * np.count_nonzero(sink.there) / sink.there.size
+    assert frames == kept
+    fractions = []
+    rest = denoiser.predict_stream(image, axes, sink=sink)
+    assert exhaust(rest, lambda event: fractions.append(event.fraction))
+    assert fractions[0] == pytest.approx(kept / 6)
+    assert (sink.there == 1).all()
+    np.testing.assert_allclose(sink.out, denoiser.predict(image, axes), rtol=1e-6)
+
+
 class Gone:
     """An array whose file is gone, but for the frames before `frame`."""
 

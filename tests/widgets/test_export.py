@@ -19,6 +19,9 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QPushButton
 
 from napari_noise2self import Denoiser, Noise2SelfError, TrainingConfig
+from napari_noise2self.stacks.batch import Outcome
+from napari_noise2self.stacks.finishing import Written
+from napari_noise2self.stacks.many import Input, Job
 from napari_noise2self.stacks.reading import read
 from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.suits import remember
@@ -26,6 +29,7 @@ from napari_noise2self.stacks.targets import partial_of
 from napari_noise2self.stacks.writing import write
 from napari_noise2self.widgets import export_choices
 from napari_noise2self.widgets.export_judge import LateAnswer, unread
+from napari_noise2self.widgets.export_words import outcome_in_words
 from napari_noise2self.widgets.export_worker import judge
 from napari_noise2self.widgets.layers import Source, axes_of, stack_of
 from napari_noise2self.widgets.runner import Stage
@@ -296,6 +300,23 @@ def test_docks_do_not_speak_of_the_options_of_the_terminal(said, shown):
     words = sentence(Noise2SelfError(said), "testing")
     assert words.startswith(shown)
     assert "--" not in words
+
+
+def test_what_was_kept_of_a_stopped_export_is_told(tmp_path):
+    job = Job(Input("cells.tif"), tmp_path / "out.tif")
+    nothing = Written(tmp_path / "out.tif.partial", "uint16", 0, complete=False)
+    stopped = Outcome(job, "stopped", written=nothing)
+    assert outcome_in_words([stopped]).endswith("before the first part was whole: nothing is kept.")
+    nothing.path.mkdir()
+    assert outcome_in_words([stopped]).endswith("kept in out.tif.partial: Resume goes on.")
+
+
+def test_pixels_that_were_clipped_are_counted(tmp_path):
+    job = Job(Input("cells.tif"), tmp_path / "out.tif")
+    whole = [Outcome(job, "done", written=Written(job.target, "uint8", n)) for n in (0, 1)]
+    assert "1 pixel was clipped" in outcome_in_words(whole)
+    assert "2 pixels were clipped" in outcome_in_words([*whole, whole[1]])
+    assert whole[1].written.clipped_in_words == "1 pixel did not fit into uint8 and was clipped"
 
 
 def _locked(target):

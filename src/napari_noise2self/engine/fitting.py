@@ -45,8 +45,8 @@ PATTERNED = (
     "to the network, and some of it will stay. Subtract a dark frame, or denoise slice by slice."
 )
 MIXED = (
-    "There is little noise here beside what the network cannot predict: the mixed output is taken, "
-    "which keeps a part of every pixel."
+    "There is little noise {where} beside what the network cannot predict: the mixed output is "
+    "taken, which keeps a part of every pixel."
 )
 ROUGHLY = (
     "How much noise there is could only be told roughly, for fine structure looks alike: compare "
@@ -210,7 +210,7 @@ def fit_events(
     try:
         trained, positions = finisher.finished(network)
         if trained.best_output != best_output(sampler) and config.output == "auto":
-            yield Notice(MIXED if noise.known else f"{MIXED} {ROUGHLY}")
+            yield Notice(_of_mixing(trained))
         score = trained.score(positions)
         if taught is not None:
             loss = loss_against(trained, data.blocks, taught.blocks, averaging)
@@ -267,8 +267,10 @@ class _Finisher:
         pieces = scoring_pieces(self.data.blocks, trained.ndim)
         positions = trained.held_out_positions(pieces, self.averaging)
         trained = trained.with_mixing(positions)
-        best = best_output(self.sampler, trained.gain_of_mixing(positions))
-        return dataclasses.replace(trained, best_output=best), positions
+        best = [best_output(self.sampler, gain) for gain in trained.gains_of_mixing(positions)]
+        # One name says it where the channels are alike.
+        together = best[0] if len(set(best)) == 1 else ", ".join(best)
+        return dataclasses.replace(trained, best_output=together), positions
 
     def redraw(
         self, network: nn.Module, control: Control
@@ -326,6 +328,16 @@ def _warnings(
     if config.context and noise.patterned:
         found.append(PATTERNED)
     return found
+
+
+def _of_mixing(trained: Trained) -> str:
+    """What is to be said where the mixed output is taken, in some of the channels or in all."""
+    mixed = [c for c, kind in enumerate(trained.kinds(trained.best_output)) if kind == "mixed"]
+    names = " and ".join(map(str, mixed))
+    every = len(mixed) == len(trained.normalisation.offset)
+    where = "here" if every else f"in channel{'s' if len(mixed) > 1 else ''} {names}"
+    told = MIXED.format(where=where)
+    return told if all(trained.noise.channels[c].known for c in mixed) else f"{told} {ROUGHLY}"
 
 
 def _summary(

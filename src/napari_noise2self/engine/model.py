@@ -508,22 +508,23 @@ class Denoiser:
         Parameters
         ----------
         output : {"auto", "single-pass", "j-invariant", "mixed"}
+            Or what this has returned.
 
         Returns
         -------
-        output : {"single-pass", "j-invariant", "mixed"}
-            Of "auto" the one of the settings, or where that is "auto", too, what
-            suits the noise and what was learned.
+        output : str
+            "single-pass", "j-invariant" or "mixed"; of "auto" the one of the
+            settings, or where that is "auto", too, what suits the noise and what
+            was learned: where channels differ, one for each, joined by ", ".
 
         Raises
         ------
         InputError
             If there is no such output.
         """
-        if output not in get_args(Output):
-            raise InputError(
-                f"The output was {output!r}: use one of {', '.join(get_args(Output))}."
-            )
+        known = get_args(Output)
+        if output not in known and output != (self._trained and self._trained.best_output):
+            raise InputError(f"The output was {output!r}: use one of {', '.join(known)}.")
         if output == "auto":
             output = self.config.output
         if output != "auto":

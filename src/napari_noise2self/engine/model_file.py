@@ -41,7 +41,7 @@ from napari_noise2self.engine.preparation import Normalisation
 from napari_noise2self.engine.trained import Trained
 
 # Raised when a file would be read wrongly by older versions.
-FORMAT = 4
+FORMAT = 5
 _NOISE = TypeAdapter(NoiseReport)
 KEY = "noise2self"
 # The name of `FormerUNet` in files.
@@ -225,10 +225,16 @@ def _from_format_3(description: dict[str, Any]) -> dict[str, Any]:
     return {**description, "in_slice": False}
 
 
+def _from_format_4(description: dict[str, Any]) -> dict[str, Any]:
+    """One output was the best of all channels, as it still can be."""
+    return description
+
+
 _MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: _from_format_1,
     2: _from_format_2,
     3: _from_format_3,
+    4: _from_format_4,
 }
 
 

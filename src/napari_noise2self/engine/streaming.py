@@ -87,6 +87,27 @@ class Slab:
         return cls(read_part(image, tuple(index)), place.origin)
 
 
+@dataclass
+class Values:
+    """What a region becomes, frame after frame.
+
+    Attributes
+    ----------
+    array : ndarray of float32
+        Of the shape of the region.
+    frames : int
+        How many frames of it are there, from the first on.
+    """
+
+    array: NDArray[np.float32]
+    frames: int = 0
+
+    @classmethod
+    def of(cls, region: Region) -> Values:
+        """Nothing yet of a region."""
+        return cls(np.empty([part.stop - part.start for part in region], np.float32))
+
+
 def spatial(layout: Layout, region: Region) -> Box:
     """The part of the frames that a region covers."""
     return tuple(region[layout.axes.index(letter)] for letter in layout.spatial_axes)
@@ -182,6 +203,25 @@ def frames_of(layout: Layout, region: Region) -> NDArray[np.intp]:
     return numbers
 
 
+def _pieces(layout: Layout, region: Region, chunks: Sequence[int]) -> list[Region]:
+    """A region in the smallest parts of whole frames and whole chunks, one after the other."""
+    for letter in layout.frame_axes:
+        axis = layout.axes.index(letter)
+        whole = region[axis]
+        if whole.stop - whole.start > 1:
+            starts = range(whole.start, whole.stop, chunks[axis])
+            parts = [slice(start, min(start + chunks[axis], whole.stop)) for start in starts]
+            return [(*region[:axis], part, *region[axis + 1 :]) for part in parts]
+    return [region]
+
+
+def _joined(pieces: Sequence[Region]) -> Region:
+    """The region from the first of such parts to the last."""
+    return tuple(
+        slice(first.start, last.stop) for first, last in zip(pieces[0], pieces[-1], strict=True)
+    )
+
+
 def region_of(layout: Layout, index: Sequence[slice]) -> Region:
     """A region as it was asked for, with all its ends spelled out.
 
@@ -231,10 +271,14 @@ class Ledger:
         self._missing = np.full(layout.frames, math.prod(layout.spatial_shape))
         self.todo: list[Region] = []
         for region in regions:
-            if sink.has(region):
-                self.enter(region)
-            else:
-                self.todo.append(region)
+            for there, pieces in itertools.groupby(
+                _pieces(layout, region, sink.chunks), key=sink.has
+            ):
+                part = _joined(list(pieces))
+                if there:
+                    self.enter(part)
+                else:
+                    self.todo.append(part)
         if first is not None:
             self.todo.sort(key=lambda region: first not in frames_of(layout, region))
 
@@ -272,8 +316,9 @@ def predict_region(
     rule: HotRule,
     progress: Progress,
     control: Control,
-) -> Generator[Notice | PredictionEvent, None, NDArray[np.float32] | None]:
-    """Denoise one region of an array.
+    values: Values,
+) -> Generator[Notice | PredictionEvent, None, None]:
+    """Denoise one region of an array, frame after frame.
 
     Parameters
     ----------
@@ -286,19 +331,15 @@ def predict_region(
     rule : HotRule
     progress : Progress
     control : Control
+    values : Values
+        Where they go.  Some frames are missing if it was stopped.
 
     Yields
     ------
     event : Notice or PredictionEvent
-
-    Returns
-    -------
-    values : ndarray of float32 or None
-        Of the shape of the region; None if it was stopped before.
     """
     box = spatial(layout, region)
-    out = np.empty([part.stop - part.start for part in region], np.float32)
-    inner, read = layout.with_shape(out.shape), layout.with_shape(slab.values.shape)
+    inner, read = layout.with_shape(values.array.shape), layout.with_shape(slab.values.shape)
     places = method.windows(box, layout)
     for number in range(inner.frames):
         for place in places:
@@ -307,19 +348,20 @@ def predict_region(
             )
             result = yield from watched(method.apply(frame), place.pixels, progress, control)
             if result is None:
-                return None
+                return
             here = shifted(place.box, [-part.start for part in box])
-            inner.write(out, number, frame.restore(result), here)
-    return out
+            inner.write(values.array, number, frame.restore(result), here)
+        values.frames = number + 1
 
 
 def predicted_region(
     method: Method, slab: Slab, layout: Layout, region: Region, rule: HotRule
 ) -> NDArray[np.float32]:
     """What `predict_region` returns."""
-    values = exhaust(predict_region(method, slab, layout, region, rule, Progress(1.0), Control()))
-    assert values is not None  # nobody can have stopped it
-    return values
+    values = Values.of(region)
+    # Nobody can stop it.
+    exhaust(predict_region(method, slab, layout, region, rule, Progress(1.0), Control(), values))
+    return values.array
 
 
 def stream(
@@ -370,20 +412,50 @@ def stream(
             if control.stopped:
                 break
             slab = slabs.popleft().result()
-            values = yield from predict_region(
-                method, slab, layout, region, rule, progress, control
-            )
+            values = Values.of(region)
+            try:
+                yield from predict_region(
+                    method, slab, layout, region, rule, progress, control, values
+                )
+            except BaseException:
+                # Whole frames of it are kept, also where an interrupt ends the work within it.
+                _keep(writer, sink, layout, region, values)
+                raise
             del slab
             if behind is not None:
                 yield from _written(behind, ledger, progress, control)
-                behind = None
-            if values is None:
-                break
-            behind = region, writer.submit(_write, sink, region, values)
+            behind = _keep(writer, sink, layout, region, values)
             del values
+            if behind is None or behind[0] != region:
+                break
         if behind is not None:
             yield from _written(behind, ledger, progress, control)
     return ledger.complete
+
+
+def _keep(
+    writer: ThreadPoolExecutor, sink: Sink, layout: Layout, region: Region, values: Values
+) -> tuple[Region, Future[None]] | None:
+    """Write what there is of a region, in whole chunks; None if that is nothing."""
+    left, filled = values.frames, []
+    for piece in _pieces(layout, region, sink.chunks):
+        left -= frames_of(layout, piece).size
+        if left < 0:
+            break
+        filled.append(piece)
+    if not filled:
+        return None
+    part = _joined(filled)
+    array = values.array[_within(region, part)]
+    return part, writer.submit(_write, sink, part, array)
+
+
+def _within(region: Region, part: Region) -> Region:
+    """Where a part of a region lies in an array of the region."""
+    return tuple(
+        slice(p.start - whole.start, p.stop - whole.start)
+        for p, whole in zip(part, region, strict=True)
+    )
 
 
 def predict_lazily(method: Method, image: Any, layout: Layout, rule: Any) -> Any:

@@ -16,6 +16,7 @@ from torch import nn
 from napari_noise2self.engine.bad_pixels import HotRule
 from napari_noise2self.engine.config import Replacement, TrainingConfig
 from napari_noise2self.engine.errors import InputError
+from napari_noise2self.engine.events import Notice
 from napari_noise2self.engine.hardware import fast_dtype
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.mixing import Mixing, gain_of_mixing
@@ -63,7 +64,8 @@ class Trained:
     noise : NoiseReport
         The noise of the image it was trained on.
     best_output : str
-        What the output "auto" stands for.
+        What the output "auto" stands for: one name, or where channels differ one
+        for each, joined by ", ".
     mixing : Mixing, optional
         The shares of the mixed output; None where the noise could not be estimated.
     in_slice : bool
@@ -99,9 +101,14 @@ class Trained:
             dtype=None if exact else fast_dtype(device),
         )
 
+    def kinds(self, output: str) -> list[str]:
+        """The output of each channel, of one name for all or of one for each."""
+        names = output.split(", ")
+        return names * len(self.normalisation.offset) if len(names) == 1 else names
+
     def output(
         self,
-        kind: str,
+        output: str,
         predictor: Predictor,
         values: NDArray[np.float32],
         valid: NDArray[np.bool_],
@@ -111,31 +118,48 @@ class Trained:
 
         Parameters
         ----------
-        kind : str
+        output : str
+            As `best_output`.
         predictor : Predictor
         values, valid : ndarray, shape (channels, [Z,] Y, X)
             As those of a `Frame`.
         place : Place, optional
             That of the window; by default they are a whole frame.
         """
-        if kind == "single-pass":
-            yield from predictor.single_pass(values, place)
-            return
+        kinds = self.kinds(output)
+        seen = [kind == "single-pass" for kind in kinds]
+        single, done = None, 0.0
+        if any(seen):
+            for part in predictor.single_pass(values, place):
+                if all(seen) or isinstance(part, Notice):
+                    yield part
+                elif isinstance(part, np.ndarray):
+                    single = part
+            if all(seen):
+                return
+            done = 1 / (1 + self.partition.subset_count(self.ndim))
+            yield done
         wanted = (slice(None), *place.keep) if place else (slice(None),)
         for part in predictor.j_invariant(values, valid, place):
-            if isinstance(part, np.ndarray) and kind == "mixed":
-                assert self.mixing is not None  # or it would have been refused
-                part = self.mixing.apply(part, values[wanted], valid[wanted])
-            yield part
+            if isinstance(part, np.ndarray):
+                found = part
+                if "mixed" in kinds:
+                    assert self.mixing is not None  # or it would have been refused
+                    mixed = self.mixing.apply(part, values[wanted], valid[wanted])
+                    found = _chosen(mixed, part, [kind == "mixed" for kind in kinds])
+                yield found if single is None else _chosen(single, found, seen)
+            else:
+                yield part if isinstance(part, Notice) else done + (1 - done) * part
 
-    def method(self, kind: str, frame: Sequence[int], averaging: int = 1) -> Method:
+    def method(self, output: str, frame: Sequence[int], averaging: int = 1) -> Method:
         """How frames of a spatial shape are turned into one output."""
         predictor = self.predictor(averaging)
 
         def apply(source: Frame) -> Iterator[Part]:
-            return self.output(kind, predictor, source.values, source.valid, source.place)
+            return self.output(output, predictor, source.values, source.valid, source.place)
 
-        return Method(apply, self.normalisation, predictor.reach(frame, kind != "single-pass"))
+        masked = set(self.kinds(output)) != {"single-pass"}
+        return Method(apply, self.normalisation, predictor.reach(frame, masked))
 
     # ------------------------------------------------------------------ scores
 
@@ -176,19 +200,30 @@ class Trained:
         )
         return dataclasses.replace(self, mixing=mixing)
 
-    def gain_of_mixing(self, positions: Sequence[HeldOut]) -> float | None:
-        """By how many dB the mixed output is better than the J-invariant one, at least.
+    def gains_of_mixing(self, positions: Sequence[HeldOut]) -> list[float | None]:
+        """By how many dB the mixed output of each channel beats the J-invariant one, at least.
 
         None where the noise could not be estimated.
         """
         if self.mixing is None:
-            return None
+            return [None] * len(positions)
+        return [self._gain_of_mixing(place, channel) for channel, place in enumerate(positions)]
+
+    def _gain_of_mixing(self, place: HeldOut, channel: int) -> float | None:
         return gain_of_mixing(
-            [place.predicted for place in positions],
-            [place.observed for place in positions],
-            self.variance,
-            self.noise.doubt,
+            [place.predicted],
+            [place.observed],
+            lambda signal, _: self.variance(signal, channel),
+            self.noise.channels[channel].doubt,
         )
+
+
+def _chosen(
+    first: NDArray[np.float32], second: NDArray[np.float32], take_first: Sequence[bool]
+) -> NDArray[np.float32]:
+    """Some channels of one result, and the others of another one."""
+    where = np.reshape(take_first, (-1, *[1] * (first.ndim - 1)))
+    return np.where(where, first, second)
 
 
 def averaging_of(config: TrainingConfig, layout: Layout) -> int:
@@ -200,7 +235,7 @@ def averaging_of(config: TrainingConfig, layout: Layout) -> int:
 
 
 def best_output(sampler: Sampler, gain_of_mixing: float | None = None) -> str:
-    """The output that suits a network trained from `sampler`.
+    """The output that suits a channel of a network trained from `sampler`.
 
     The single pass, as long as it has not learned from noise that it would
     keep: that of single hidden pixels is like no other, that of pairs is
@@ -227,7 +262,7 @@ def risk_of_output(
     image: Any,
     layout: Layout,
     noise: NoiseReport,
-    kind: str,
+    output: str,
     averaging: int,
 ) -> Risk:
     """Stein's estimate of the error of an output, as the mean over the frames.
@@ -257,7 +292,7 @@ def risk_of_output(
 
         def denoise(values: NDArray[np.float64], frame: Frame = frame) -> NDArray[np.float64]:
             changed = normalisation.apply(values)
-            *_, last = trained.output(kind, predictor, changed, frame.valid, frame.place)
+            *_, last = trained.output(output, predictor, changed, frame.valid, frame.place)
             assert isinstance(last, np.ndarray)
             return normalisation.invert(last).astype(np.float64)
 
@@ -271,7 +306,7 @@ def risk_of_output(
     return Risk(
         mse=mse,
         error=error / math.sqrt(len(results)),
-        output=kind,
+        output=output,
         gain=10 * math.log10(variance_ / mse) if mse > 0 and variance_ > 0 else None,
     )
 

@@ -135,7 +135,7 @@ def outcome_in_words(outcomes: Sequence[Outcome]) -> str:
 def _one(outcome: Outcome) -> str:
     name = shortened(outcome.job.target.name)
     if outcome.state == "stopped":
-        done = "Nothing was done yet."
+        done = "That was before the first part was whole: nothing is kept."
         if outcome.written is not None and outcome.written.path.exists():
             done = (
                 f"What is done is kept in {shortened(outcome.written.path.name)}: Resume goes on."

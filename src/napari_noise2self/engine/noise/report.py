@@ -84,6 +84,21 @@ class ChannelNoise:
         """Whether the variance is known well enough to compute with."""
         return self.variance_error <= KNOWN
 
+    @property
+    def doubt(self) -> float:
+        """By how much more than it is told the variance can be, relative: its error, if that holds.
+
+        Infinite where the variance is not known and much is clipped, for then the line through
+        what is not can be far too low.  0 where structure looks like noise, for then it is rather
+        too high.
+        """
+        error = self.variance_error
+        if self.known:
+            return error
+        if self.clipped_low + self.clipped_high > _MOST_CLIPPED or _MOST_UNSURE < error < math.inf:
+            return math.inf
+        return error if math.isfinite(error) else 0.0
+
 
 @dataclass(frozen=True)
 class Suggestion:
@@ -168,19 +183,8 @@ class NoiseReport:
 
     @property
     def doubt(self) -> float:
-        """By how much more than it is told the variance can be, relative: its error, if that holds.
-
-        Infinite where the variance is not known and much is clipped, for then the line through
-        what is not can be far too low.  0 where structure looks like noise, for then it is rather
-        too high.
-        """
-        error = self.variance_error
-        if self.known:
-            return error
-        clipped = max(c.clipped_low + c.clipped_high for c in self.channels)
-        if clipped > _MOST_CLIPPED or _MOST_UNSURE < error < math.inf:
-            return math.inf
-        return error if math.isfinite(error) else 0.0
+        """By how much more than it is told the variance can be, the largest of the channels."""
+        return max(channel.doubt for channel in self.channels)
 
     def variance(self, signal: ArrayLike, channel: int = 0) -> Floats:
         """The variance of the noise where the mean of the recorded grey values is `signal`.
