@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from napari.utils import progress
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
@@ -22,6 +23,7 @@ from napari_noise2self import Denoiser, Noise2SelfError, TrainingConfig
 from napari_noise2self.stacks.batch import Outcome
 from napari_noise2self.stacks.finishing import Written
 from napari_noise2self.stacks.many import Input, Job
+from napari_noise2self.stacks.parts import without_parts
 from napari_noise2self.stacks.reading import read
 from napari_noise2self.stacks.stack import Stack
 from napari_noise2self.stacks.suits import remember
@@ -361,6 +363,7 @@ def test_a_dropped_folder_is_denoised_file_by_file(
     shutil.copy(folder / "a.tif", folder / "c.tif")
     dock.exporter.plan.take_files([folder])
     click(dock, "export")
+    done(dock)
     dock.findChild(QMessageBox).findChild(QPushButton, "resume").click()
     done(dock)
     assert "1 written, 2 skipped" in dock.message.text()
@@ -384,6 +387,7 @@ def test_what_was_written_is_said_only_of_what_is_chosen(loaded, click, done, tm
     assert not dock.message.isVisibleTo(dock)
     assert not dock.open.isVisibleTo(dock)
     click(dock, "export")
+    done(dock)
     assert "holds no files" in dock.message.text()
     assert not dock.open.isVisibleTo(dock)
 
@@ -698,6 +702,52 @@ def test_no_choice_makes_the_window_wait_for_many_files(
         dock.form.controls[name].setCurrentIndex(0)
     assert dock.exporter.plan.known_work() is work
     assert not threads
+
+
+def test_files_of_one_image_are_one_image_among_many_files(
+    loaded, viewer, click, done, tmp_path, qtbot, monkeypatch
+):
+    threads = set()
+
+    def watched(*arguments):
+        threads.add(threading.current_thread())
+        return without_parts(*arguments)
+
+    monkeypatch.setattr(export_choices, "without_parts", watched)
+    dock, folder, out = loaded, folder_of(tmp_path, viewer.layers["cells"]), tmp_path / "out"
+    out.mkdir()
+    frames = noisy((3, 64, 64)).round().astype(np.uint16)
+    files = [f"c{t}.ome.tif" for t in range(3)]
+    for file, frame in zip(files, frames, strict=True):
+        tifffile.imwrite(folder / file, frame, metadata=None, description=in_several_files(files))
+    dock.exporter.plan.take_files([folder])
+    dock.exporter.plan.name_target(out)
+    qtbot.waitUntil(lambda: dock.exporter.plan.known_work() is not None, timeout=TIMEOUT)
+    assert dock.form.names.text() == "3 images in raw; 2 files are read as part of another"
+    # At once, although nobody has looked again.
+    dock.exporter.plan.look_at_disk()
+    assert dock.exporter.plan.known_work() is None
+    click(dock, "export")
+    done(dock)
+    qtbot.waitUntil(lambda: "3 written" in dock.message.text(), timeout=TIMEOUT)
+    assert read(out / "c0_denoised.ome.tif").shape == (3, 64, 64)
+    assert len(list(out.iterdir())) == 3
+    assert threading.main_thread() not in threads
+
+
+def in_several_files(files):
+    """What an OME-TIFF says of an image of which each frame is in a file of its own."""
+    planes = "".join(
+        f'<TiffData FirstT="{t}" IFD="0" PlaneCount="1">'
+        f'<UUID FileName="{file}">urn:uuid:{file}</UUID></TiffData>'
+        for t, file in enumerate(files)
+    )
+    return (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+        '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint16" '
+        f'SizeX="64" SizeY="64" SizeC="1" SizeZ="1" SizeT="{len(files)}">'
+        f'<Channel ID="Channel:0:0"/>{planes}</Pixels></Image></OME>'
+    )
 
 
 def test_many_files_are_gone_on_with_as_long_as_some_are_unfinished(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +9,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from qtpy.QtWidgets import QHBoxLayout, QPushButton
 
-from napari_noise2self.engine.errors import Noise2SelfError
 from napari_noise2self.stacks.unfinished import unfinished
 from napari_noise2self.widgets.controller import controller_of
 from napari_noise2self.widgets.controls import selectable
 from napari_noise2self.widgets.dock import Dock
-from napari_noise2self.widgets.export_choices import FORMATS
+from napari_noise2self.widgets.export_choices import FORMATS, Work
 from napari_noise2self.widgets.export_model import Exporter
 from napari_noise2self.widgets.export_view import ExportForm, ModelView
 from napari_noise2self.widgets.progress_view import WorkView
@@ -170,16 +168,19 @@ class ExportWidget(Dock):
         if plan.choices.folder is None and (plan.layers or plan.choices.images):
             self._ask_where(self._export)
             return
-        targets: list[Path] = []
-        # What cannot be done is said by the exporter.
-        with contextlib.suppress(Noise2SelfError, OSError):
-            targets = plan.work().targets
+        exporter.look(self._export_when_free)
+
+    def _export_when_free(self, work: Work) -> None:
+        """Ask what to do with what is there already, and export."""
+        exporter = self.exporter
+        if exporter is None:
+            return
         when_free(
             self,
-            targets,
-            lambda overwrite: exporter.export(overwrite=overwrite),
+            work.targets,
+            lambda overwrite: exporter.export(work, overwrite=overwrite),
             # Of many those that exist are kept; of one it is known that it is to be replaced.
-            lambda: exporter.export(resume=True, overwrite=len(targets) == 1),
+            lambda: exporter.export(work, resume=True, overwrite=len(work.targets) == 1),
         )
 
     def _resume(self) -> None:
@@ -189,6 +190,7 @@ class ExportWidget(Dock):
             return
         # What is unfinished beside a file that exists was begun to replace it.
         exporter.export(
+            work,
             resume=True,
             overwrite=any(target.exists() and unfinished(target) for target in work.targets),
         )

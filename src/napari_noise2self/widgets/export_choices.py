@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.stacks.many import SUFFIXES, Held, Job, find_images, name_of, plan
+from napari_noise2self.stacks.parts import without_parts
 from napari_noise2self.stacks.targets import partial_of
 from napari_noise2self.stacks.unfinished import image_request, read_state, unfinished
 from napari_noise2self.widgets.layers import Source
@@ -104,11 +105,14 @@ class Work:
         The layers of the jobs; of files there are none.
     left_out : tuple of str
         Files that are no images, or are results themselves.
+    parts : tuple of str
+        Files that hold a part of the image in another one.
     """
 
     jobs: tuple[Job, ...]
     sources: tuple[Source, ...] = ()
     left_out: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
     @property
     def targets(self) -> list[Path]:
@@ -185,14 +189,14 @@ def _in_folder(choices: Choices, name: str) -> Path:
 
 
 def work_on_files(choices: Choices) -> Work:
-    """The export of files.
+    """The export of files; where there are many, each may be looked into.
 
     Raises
     ------
     InputError
         If there are no images, no folder, or a result would replace an image.
     """
-    found = find_images(choices.images)
+    found = without_parts(find_images(choices.images))
     if choices.folder is None:
         raise InputError("Nobody has said where the results go: choose a folder.")
     kind = FORMATS[choices.format].kind
@@ -201,4 +205,4 @@ def work_on_files(choices: Choices) -> Work:
         name = choices.name or name_of(found.inputs[0], kind=kind)
         out = with_ending(choices.folder / name, kind)
     planned = plan(found, out, kind=kind)
-    return Work(planned.jobs, left_out=(*found.strangers, *planned.results))
+    return Work(planned.jobs, left_out=(*found.strangers, *planned.results), parts=found.parts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,8 @@ from napari_noise2self.engine.errors import InputError, Noise2SelfError
 from napari_noise2self.engine.events import Notice
 from napari_noise2self.stacks.provenance import of_denoiser
 from napari_noise2self.widgets.application import Application
-from napari_noise2self.widgets.export_choices import FORMATS
+from napari_noise2self.widgets.export_choices import FORMATS, Work
+from napari_noise2self.widgets.export_judge import survey
 from napari_noise2self.widgets.export_layers import open_file
 from napari_noise2self.widgets.export_live import LiveResults
 from napari_noise2self.widgets.export_plan import Plan
@@ -56,6 +59,8 @@ class Exporter(Runner):
         super().__init__(viewer, controller)
         self.written: list[Path] = []
         self._outcomes: list[Outcome] = []
+        # What follows when it is known what is to be exported.
+        self._then: Callable[[], None] | None = None
         self._live = LiveResults()
         self.plan = Plan(viewer, self.session, lambda: self.idle)
         self.plan.changed.connect(self.changed.emit)
@@ -107,11 +112,29 @@ class Exporter(Runner):
         # They are denoised with this model, whatever is chosen or trained meanwhile.
         self._apply([partial(self._application_of, source, model, output) for source in sources])
 
-    def export(self, *, overwrite: bool = False, resume: bool = False) -> None:
-        """Denoise the chosen images into files.
+    def look(self, then: Callable[[Work], None]) -> None:
+        """Find out what is to be exported now, and go on with that; of many files in a thread."""
+        if not self.idle:
+            return
+        self.written = []
+        if self.plan.many_files:
+            self._begin(Stage.LOADING, "Looking for images")
+            choices = replace(self.plan.choices)
+            self._start(survey, choices, on_result=lambda work: self._take_work(work, then))
+            return
+        try:
+            work = self.plan.work()
+        except Exception as error:  # whatever it is, the button must not stay dead
+            self._fail(error)
+            return
+        then(work)
+
+    def export(self, work: Work, *, overwrite: bool = False, resume: bool = False) -> None:
+        """Denoise images into files.
 
         Parameters
         ----------
+        work : Work
         overwrite : bool
             Whether what is there may be replaced.
         resume : bool
@@ -123,7 +146,6 @@ class Exporter(Runner):
         choices = self.plan.choices
         self.written = []
         try:
-            work = self.plan.work()
             positions = {
                 job: self._live.prepare(viewer, job, source, choices.dtype)
                 for job, source in zip(work.jobs, work.sources, strict=bool(work.sources))
@@ -184,6 +206,9 @@ class Exporter(Runner):
         else:
             self._show_progress(self.doing, event.step / event.steps, event.seconds_left)
 
+    def _take_work(self, work: Work, then: Callable[[Work], None]) -> None:
+        self._then = partial(then, work)
+
     def _application_of(self, source: Source, model: Model, output: str) -> Application:
         viewer = self._viewer()
         assert viewer is not None  # or all of this was closed
@@ -223,11 +248,14 @@ class Exporter(Runner):
             self.message = outcome_in_words(self._outcomes)
             failed = any(outcome.state == "failed" for outcome in self._outcomes)
             (show_error if failed else show_info)(self.message)
+        then = self._then
         self._release()
         self._follow_state()
+        if then is not None:
+            then()
 
     def _release(self) -> None:
-        self._outcomes = []
+        self._outcomes, self._then = [], None
         self._live.discard()
         super()._release()
 

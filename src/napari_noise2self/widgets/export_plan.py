@@ -212,7 +212,7 @@ class Plan:
 
         Many files are looked for in a thread: until they are found, None as well.
         """
-        if self._many_files:
+        if self.many_files:
             found: Work | None = self._survey.value
             return found
         if self._work is None:
@@ -243,12 +243,13 @@ class Plan:
         self._survey.ask_again()
 
     @property
-    def _many_files(self) -> bool:
+    def many_files(self) -> bool:
+        """Whether there are so many files, or may be, that they are looked for in a thread."""
         return bool(self.choices.images) and self.takes_folder
 
     def _to_survey(self) -> tuple[Choices] | None:
         """What is to be found; of layers and of one file that is known at once."""
-        return (replace(self.choices),) if self._many_files else None
+        return (replace(self.choices),) if self.many_files else None
 
     def _to_judge(self) -> tuple[Model, list[Callable[[], Stack]]] | None:
         """What is to be asked; nothing while something else is under way."""

@@ -288,7 +288,13 @@ def _names(plan: Plan) -> str:
         return shortened(files[0].name) if len(files) == 1 else f"{len(files)} files"
     count = "1 image" if len(work.jobs) == 1 else f"{len(work.jobs)} images"
     place = f" in {shortened(files[0].name)}" if len(files) == 1 else ""
-    return f"{count}{place}{_left_out(len(work.left_out))}"
+    return f"{count}{place}{_parts(len(work.parts))}{_left_out(len(work.left_out))}"
+
+
+def _parts(count: int) -> str:
+    if not count:
+        return ""
+    return f"; {'1 file is' if count == 1 else f'{count} files are'} read as part of another"
 
 
 def _left_out(count: int) -> str:
