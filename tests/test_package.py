@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -59,3 +60,19 @@ def test_the_manifest_at_the_root_is_the_one_of_the_package():
     manifest = ROOT / "napari.yaml"
     assert manifest.is_symlink()
     assert manifest.resolve() == ROOT / "src" / "napari_noise2self" / "napari.yaml"
+
+
+def test_the_page_on_the_architecture_names_every_module():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"\w+", page))
+    missing = []
+    for path in sorted((ROOT / "src" / "napari_noise2self").rglob("*.py")):
+        name, _, tail = path.stem.partition("_")
+        is_command = path.parent.name == "cli" and '"""``napari-noise2self' in path.read_text(
+            "utf-8"
+        )
+        # What belongs to a module that is named before is named by its ending.
+        known = path.stem in words or (name in words and f"_{tail}" in words)
+        if not (path.stem.startswith("__") or is_command or known):
+            missing.append(path.stem)
+    assert missing == []
