@@ -62,7 +62,7 @@ def test_a_warm_start_goes_on_from_what_was_learned(trained, noisy, truth):
     learned = psnr(truth, denoiser.predict(noisy), data_range=255)
     anew = Denoiser(denoiser.config).fit(noisy)
     assert learned > psnr(truth, anew.predict(noisy), data_range=255) + 1
-    with pytest.raises(InputError, match="1 channels"):
+    with pytest.raises(InputError, match="1 channel and"):
         denoiser.fit(np.stack([noisy, noisy]), "CYX", warm_start=True)
 
 

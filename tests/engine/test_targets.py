@@ -205,7 +205,7 @@ def test_lists_of_images_have_lists_of_targets(noisy, other, brief):
     denoiser = Denoiser(brief).fit(images, target=targets)
     assert denoiser.summary["objective"] == "n2n"
     for wrong, words in (
-        (targets[:1], "2 images but 1 targets"),
+        (targets[:1], "2 images but 1 target:"),
         (other, "images are a list but the targets are one array"),
         (targets[::-1], "shape"),
     ):
