@@ -64,6 +64,7 @@ def test_what_a_description_does_not_say_has_a_default(tmp_path):
     path = copy(
         NEWEST,
         tmp_path / "m.safetensors",
+        best_output="single-pass",
         config={k: v for k, v in description["config"].items() if k in ("channels", "depth")},
         **dict.fromkeys(("noise", "mixing", "summary", "turn", "architecture"), ...),
     )
@@ -216,3 +217,18 @@ def test_a_dncnn_stays_what_it_was(tmp_path, blurred):
         assert loaded.trained.network.blurred == blurred
         np.testing.assert_array_equal(loaded.predict(image), denoiser.predict(image))
         denoiser = loaded
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"best_output": "mixed, single-pass, mixed"},
+        {"best_output": "nonsense"},
+        {"best_output": "auto"},
+        {"best_output": "mixed, single-pass", "mixing": None},
+    ],
+)
+def test_outputs_that_a_model_cannot_have_are_refused(changes, tmp_path):
+    path = copy(MODELS / "format-5-channels.safetensors", tmp_path / "m.safetensors", **changes)
+    with pytest.raises(ModelFileError, match="not a model"):
+        Denoiser.load(path, device="cpu")

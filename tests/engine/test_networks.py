@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from napari_noise2self import TrainingConfig
-from napari_noise2self.engine.networks import DnCNN, PaperUNet, UNet, build
+from napari_noise2self.engine.networks import DnCNN, PaperUNet, UNet, _double, build
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -73,3 +74,14 @@ def test_the_output_is_the_same_with_and_without_gradients(ndim):
     with torch.no_grad():
         without = net(x)
     assert torch.equal(without, net(x))
+
+
+def test_doubling_has_the_gradient_of_interpolation():
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn((2, 3, 4, 5), generator=rng).requires_grad_()
+    weights = torch.randn((2, 3, 8, 10), generator=rng)
+    gradients = []
+    for doubled in (_double(x, (2, 2)), F.interpolate(x, scale_factor=2, mode="nearest")):
+        assert torch.equal(doubled, x.repeat_interleave(2, 2).repeat_interleave(2, 3))
+        gradients.append(torch.autograd.grad((doubled * weights).sum(), x)[0])
+    torch.testing.assert_close(*gradients)

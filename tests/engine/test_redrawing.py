@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from napari_noise2self import Denoiser, TrainingConfig, psnr
-from napari_noise2self.engine.events import Control, TrainingEvent
+from napari_noise2self.engine.events import Control, Notice, TrainingEvent
+from napari_noise2self.engine.finishing import Finisher
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.noise.estimate import estimate_noise
 from napari_noise2self.engine.noise.line import Limits, Line
@@ -126,35 +127,170 @@ def impatient(monkeypatch):
 SMALL = TrainingConfig(channels=16, depth=2, device="cpu", crop_size=64, batch_size=8)
 
 
+class NoPairs:
+    """In the place of pairs where none are to be drawn."""
+
+    def __bool__(self):
+        return False
+
+
+def new_cycle_without_pairs(*_):
+    return NoPairs()
+    yield
+
+
 def test_it_goes_on_learning_from_its_own_estimate(sample, listen, impatient, monkeypatch):
-    """Better than as many steps with hidden pixels alone: this is why it is done."""
+    """Better than the same cycles with hidden pixels alone: this is why it is done."""
     noisy, truth = sample
-    results, reports = [], []
-    for cycles in (CYCLES, CYCLES[:1]):
-        monkeypatch.setattr("napari_noise2self.engine.training.CYCLES", cycles)
-        denoiser = Denoiser(SMALL.model_copy(update={"epochs": 100.0}))
+    config = SMALL.model_copy(update={"epochs": 100.0})
+    gains = []
+    for redraw in (Finisher.redraw, new_cycle_without_pairs):
+        monkeypatch.setattr(Finisher, "redraw", redraw)
+        denoiser = Denoiser(config)
         events, _ = listen(denoiser.train(noisy))
-        results.append(psnr(truth, denoiser.predict(noisy), data_range=float(np.ptp(truth))))
-        reports.append([e for e in events if isinstance(e, TrainingEvent)])
-    assert results[0] > results[1]
-    for report in reports:
+        denoised = denoiser.predict(noisy)
+        gains.append(psnr(truth, denoised, data_range=1) - psnr(truth, noisy, data_range=1))
+        report = [e for e in events if isinstance(e, TrainingEvent)]
         assert [e.step for e in report] == sorted(e.step for e in report)
         assert report[-1].step == report[-1].steps
         assert report[-1].epoch == report[-1].epochs == pytest.approx(100, rel=0.05)
-    assert reports[0][-1].steps == reports[1][-1].steps
+    assert gains[0] > gains[1] + 0.1
 
 
-def test_a_stop_while_noise_is_drawn_anew_keeps_what_was_learned(sample, impatient, monkeypatch):
+def waiting_for_pairs(monkeypatch):
+    """What is called when an estimate is being made, before its first part."""
+    begun = []
+    true = Finisher._redraw
+
+    def redraw(self, network, control):
+        begun.append(control)
+        yield None
+        return (yield from true(self, network, control))
+
+    monkeypatch.setattr(Finisher, "_redraw", redraw)
+    return begun
+
+
+LONG = SMALL.model_copy(update={"epochs": 60.0, "batch_size": 4})
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """An automatic length of a few steps, and an event after each of them."""
+    monkeypatch.setattr("napari_noise2self.engine.training.AUTO_STEPS", 60)
+    monkeypatch.setattr("napari_noise2self.engine.training.INTERVAL", 0.0)
+
+
+def test_a_stop_while_the_estimate_is_made_keeps_what_was_learned(sample, hasty, monkeypatch):
     noisy, truth = sample
-    control = Control()
-    monkeypatch.setattr(
-        "napari_noise2self.engine.redrawing.Redrawing.pair",
-        lambda *_: pytest.fail("It should have stopped before."),
-    )
-    denoiser = Denoiser(SMALL.model_copy(update={"epochs": 100.0}))
+    begun = waiting_for_pairs(monkeypatch)
+    control, denoiser = Control(), Denoiser(LONG)
     for event in denoiser.train(noisy, control=control):
-        if isinstance(event, TrainingEvent) and event.step == event.steps // 2:
+        if begun and isinstance(event, TrainingEvent):
             control.stop()
+    assert len(begun) == 1
     assert 0 < denoiser.summary["steps"] < event.steps
     gained = psnr(truth, denoiser.predict(noisy), data_range=1) - psnr(truth, noisy, data_range=1)
     assert gained > 3
+
+
+def test_a_pause_holds_while_the_estimate_is_made(sample, hasty, monkeypatch):
+    begun = waiting_for_pairs(monkeypatch)
+    control = Control()
+    generator = Denoiser(LONG).train(sample[0], control=control)
+    for _ in generator:
+        if begun:
+            break
+    control.pause()
+    held = [next(generator) for _ in range(4)]
+    assert len({event.step for event in held}) == 1
+    generator.close()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+def test_too_little_memory_for_the_estimate_ends_training_with_what_was_learned(
+    sample, hasty, error, listen, monkeypatch
+):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr("napari_noise2self.engine.finishing.Redrawing", full)
+    denoiser = Denoiser(LONG)
+    events, trained = listen(denoiser.train(sample[0]))
+    assert trained
+    said = [event.message for event in events if isinstance(event, Notice)]
+    assert any(text.startswith("Training ends before its time") for text in said)
+    assert denoiser.predict(sample[0]).shape == sample[0].shape
+
+
+def pairs_drawn(image, config, monkeypatch, axes=None):
+    """The shapes of the pairs that training draws."""
+    shapes = []
+    true = Redrawing.pair
+
+    def pair(self, crop, *rest):
+        shapes.append(tuple(crop.shape))
+        one, other = true(self, crop, *rest)
+        assert one.shape == other.shape == crop.shape
+        return one, other
+
+    monkeypatch.setattr(Redrawing, "pair", pair)
+    Denoiser(config).fit(image, axes)
+    return shapes
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape"),
+    [
+        ({"volume": True}, (1, 4, 32, 32)),
+        ({"context": 1}, (1, 4, 32, 32)),
+        ({}, (1, 64, 64)),
+    ],
+)
+def test_whatever_is_trained_sees_pairs_of_its_kind(settings, shape, hasty, monkeypatch):
+    rng = np.random.default_rng(0)
+    stack = rng.poisson(np.tile(np.linspace(20, 60, 96), (4, 96, 1))).astype(float)
+    config = LONG.model_copy(update={"epochs": 10.0, **settings})
+    found = pairs_drawn(stack, config, monkeypatch, "ZYX")
+    assert found
+    assert set(found) == {shape}
+
+
+def test_channels_are_drawn_with_their_own_noise_and_limits():
+    rng = np.random.default_rng(0)
+    image = np.stack([rng.normal(100, 10, (SIDE, SIDE)), rng.normal(3, 4, (SIDE, SIDE)).clip(0)])
+    data = prepare([(image, Layout.of(image.shape, "CYX"))])
+    estimate = np.zeros_like(data.blocks[0].values)
+    noise = estimate_noise(image, "CYX")
+    made = Redrawing([estimate], data.normalisation, noise, CROP, torch.device("cpu"), 0)
+    rng = np.random.default_rng(0)
+    shown = torch.zeros((2, *CROP))
+    noisy = np.stack(
+        [data.normalisation.invert(made.pair(shown, 0, WHOLE, rng)[0].numpy()) for _ in range(50)]
+    )
+    for channel in (0, 1):
+        assert noisy[:, channel].mean() == pytest.approx(image[channel].mean(), abs=0.3)
+        assert noisy[:, channel].std() == pytest.approx(image[channel].std(), rel=0.05)
+    assert noisy[:, 1].min() == pytest.approx(0, abs=1e-3)
+    assert noisy[:, 0].min() < 100 - 3 * 10
+
+
+def flat(sigma=10.0):
+    return np.random.default_rng(0).normal(100, sigma, (96, 96))
+
+
+@pytest.mark.parametrize(
+    ("images", "settings"),
+    [
+        ([flat(), flat()], {}),
+        (flat(), {"batch_size": 1}),
+        (flat(), {"recipe": "plain"}),
+        (np.full((96, 96), 7.0) + (flat() > 115), {}),
+    ],
+    ids=["several images", "one crop a step", "plain recipe", "noise that is not known"],
+)
+def test_nothing_is_drawn_where_the_noise_is_not_that_of_the_image(
+    images, settings, hasty, monkeypatch
+):
+    config = LONG.model_copy(update={"epochs": 20.0, **settings})
+    assert pairs_drawn(images, config, monkeypatch) == []

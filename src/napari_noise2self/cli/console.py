@@ -207,10 +207,16 @@ def in_words(info: Mapping[str, Any]) -> str:
     if info.get("output") == "mixed" and quality["mixed_gain"] is not None:
         mixed = f"; of the mixed output {quality['mixed_gain']:.1f} dB"
     return (
-        f"{info['seconds']:.1f} s on {info['device']}, {info['epochs']:.3g} epochs, "
+        f"{info['seconds']:.1f} s on {info['device']}, {epochs_in_words(info['epochs'])}, "
         f"self-supervised score {score} squared grey values{gain} (both of the J-invariant "
         f"prediction){mixed}"
     )
+
+
+def epochs_in_words(epochs: float) -> str:
+    """A number of epochs to three digits, or whole."""
+    number = f"{epochs:.0f}" if epochs >= 100 else f"{epochs:.3g}"
+    return f"{number} {'epoch' if number == '1' else 'epochs'}"
 
 
 def finish(report: dict[str, Any], sentence: str, quiet: bool, as_json: bool) -> None:

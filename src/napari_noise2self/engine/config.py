@@ -71,10 +71,10 @@ class TrainingConfig(BaseModel):
         Length of the training; one epoch draws as many targets as the data
         has pixels.  Training against a target, or by Stein's risk, takes as
         many steps as if pixels were hidden.  None plans it from the data and
-        the device.  Where the noise is known, from 1.5 times that length on
-        the learning rate has a second cycle, and a third from four times on,
-        in which the network also learns from its own estimate of the image
-        with noise drawn anew.
+        the device.  Of one image whose noise is known, from 1.5 times that
+        length on the learning rate has a second cycle, and a third from four
+        times on.  In these, half of the crops are the network's own estimate
+        with noise drawn anew; that takes no more steps.
     output : {"auto", "single-pass", "j-invariant", "mixed"}
         What `predict` returns by default.
     device : {"auto", "cuda", "mps", "cpu"}
@@ -104,7 +104,7 @@ class TrainingConfig(BaseModel):
     crop_size : int
         Side of a training crop along Y and X, in pixels.
     learning_rate : float, optional
-        Peak of the one-cycle schedule; None takes 3e-3 for images and 1e-3
+        Peak of the learning rate; None takes 3e-3 for images and 1e-3
         for volumes, whose networks are less stable.
     objective : {"n2s", "n2n", "n2t", "sure"}
         What is learned to predict: hidden pixels of the image itself

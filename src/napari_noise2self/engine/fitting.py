@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from napari_noise2self.engine.checks import check_network, check_partition
 from napari_noise2self.engine.config import TrainingConfig
 from napari_noise2self.engine.errors import InputError, OutOfMemoryError
 from napari_noise2self.engine.events import Control, Notice, TrainingEvent
+from napari_noise2self.engine.finishing import Finisher
 from napari_noise2self.engine.grey_range import mapped_by_range
 from napari_noise2self.engine.hardware import place, select_device
 from napari_noise2self.engine.layout import Layout
@@ -27,10 +27,9 @@ from napari_noise2self.engine.noise.estimate import NoiseReport, estimate_noise
 from napari_noise2self.engine.partition import Grid, Partition
 from napari_noise2self.engine.preparation import TrainingData, prepare
 from napari_noise2self.engine.preview import Preview
-from napari_noise2self.engine.redrawing import Redrawing
 from napari_noise2self.engine.region import Region, described, part_of
 from napari_noise2self.engine.sampling import Sampler
-from napari_noise2self.engine.scoring import HeldOut, Score
+from napari_noise2self.engine.scoring import Score
 from napari_noise2self.engine.sure_training import check_noise
 from napari_noise2self.engine.targets import loss_against, matched, prepare_targets
 from napari_noise2self.engine.trained import (
@@ -187,8 +186,9 @@ def fit_events(
     network = place(network, device, first.ndim)
     sampler = Sampler(data, partition, config, device, noise, taught.blocks if taught else None)
     averaging = averaging_of(config, first)
-    finisher = _Finisher(data, config, sampler, noise, averaging)
-    length = training.plan(config, data.pixels, sampler, device, finisher.can_redraw)
+    finisher = Finisher(data, config, sampler, noise, averaging)
+    redrawn = len(lessons.images) == 1 and finisher.can_redraw
+    length = training.plan(config, data.pixels, sampler, device, redrawn)
     schedule = config
     if warm_start:
         length, schedule = training.going_on(length, config, first.ndim)
@@ -208,7 +208,9 @@ def fit_events(
     trained = finisher.untested(network)
     loss = None
     try:
-        trained, positions = finisher.finished(network)
+        pieces = scoring_pieces(data.blocks, first.ndim)
+        positions = trained.held_out_positions(pieces, averaging)
+        trained = finisher.with_best_output(trained, positions)
         if trained.best_output != best_output(sampler) and config.output == "auto":
             yield Notice(_of_mixing(trained))
         score = trained.score(positions)
@@ -224,84 +226,6 @@ def fit_events(
     if loss is not None:
         summary["target"] = {"loss": loss.loss, "error": loss.error, "positions": loss.positions}
     return trained, summary
-
-
-@dataclass(frozen=True)
-class _Finisher:
-    """Makes a denoiser of a network as training has left it."""
-
-    data: TrainingData
-    config: TrainingConfig
-    sampler: Sampler
-    noise: NoiseReport
-    averaging: int
-
-    @property
-    def can_redraw(self) -> bool:
-        """Whether an estimate of the image with noise drawn anew is like the image.
-
-        For that the noise has to be known, and must not be in the estimate, as it is where less
-        is hidden than correlates.
-        """
-        kept = self.noise.correlated and self.sampler.pairing is None
-        return (
-            self.sampler.masks and self.config.recipe == "default" and self.noise.known and not kept
-        )
-
-    def untested(self, network: nn.Module) -> Trained:
-        """The denoiser with the output that suits most images."""
-        return Trained(
-            network,
-            self.data.normalisation,
-            self.sampler.partition,
-            self.config.replacement,
-            self.sampler.ndim,
-            self.sampler.turn,
-            self.noise,
-            best_output(self.sampler),
-        )
-
-    def finished(self, network: nn.Module) -> tuple[Trained, list[HeldOut]]:
-        """The denoiser with the output that suits this image, and the held-out positions."""
-        trained = self.untested(network)
-        pieces = scoring_pieces(self.data.blocks, trained.ndim)
-        positions = trained.held_out_positions(pieces, self.averaging)
-        trained = trained.with_mixing(positions)
-        best = [best_output(self.sampler, gain) for gain in trained.gains_of_mixing(positions)]
-        # One name says it where the channels are alike.
-        together = best[0] if len(set(best)) == 1 else ", ".join(best)
-        return dataclasses.replace(trained, best_output=together), positions
-
-    def redraw(
-        self, network: nn.Module, control: Control
-    ) -> Generator[Notice, None, Redrawing | None]:
-        """Pairs of what the denoiser makes of the data by now; None if training has to end."""
-        try:
-            trained, _ = self.finished(network)
-            # More than two flips take longer and gain nothing here.
-            predictor = trained.predictor(min(self.averaging, 2))
-            estimates = []
-            for block in self.data.blocks:
-                for part in trained.output(
-                    trained.best_output, predictor, block.values, block.valid
-                ):
-                    if control.stopped:
-                        return None
-                    if isinstance(part, Notice):
-                        yield part
-                    elif isinstance(part, np.ndarray):
-                        estimates.append(part)
-        except OutOfMemoryError as error:
-            yield Notice(f"Training ends before its time, with what was learned. {error}")
-            return None
-        return Redrawing(
-            estimates,
-            self.data.normalisation,
-            self.noise,
-            self.sampler.crop,
-            self.sampler.device,
-            self.config.seed,
-        )
 
 
 def _partition(config: TrainingConfig, noise: NoiseReport, data: TrainingData) -> Partition:
@@ -333,7 +257,8 @@ def _warnings(
 def _of_mixing(trained: Trained) -> str:
     """What is to be said where the mixed output is taken, in some of the channels or in all."""
     mixed = [c for c, kind in enumerate(trained.kinds(trained.best_output)) if kind == "mixed"]
-    names = " and ".join(map(str, mixed))
+    *others, last = map(str, mixed)
+    names = f"{', '.join(others)} and {last}" if others else last
     every = len(mixed) == len(trained.normalisation.offset)
     where = "here" if every else f"in channel{'s' if len(mixed) > 1 else ''} {names}"
     told = MIXED.format(where=where)

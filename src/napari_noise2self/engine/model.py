@@ -638,7 +638,7 @@ class Denoiser:
 
     def _usable_output(self, trained: Trained, output: Output) -> str:
         kind = self.resolved_output(output)
-        if kind == "mixed" and trained.mixing is None:
+        if "mixed" in trained.kinds(kind) and trained.mixing is None:
             raise InputError(
                 "The mixed output was asked for, but the noise of the training image could not be "
                 "told: use the output 'j-invariant' or 'auto'."

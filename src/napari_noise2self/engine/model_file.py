@@ -19,7 +19,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import safetensors.torch
 import torch
@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from napari_noise2self.engine import foreign_file, networks
-from napari_noise2self.engine.config import TrainingConfig
+from napari_noise2self.engine.config import Output, TrainingConfig
 from napari_noise2self.engine.errors import ModelFileError
 from napari_noise2self.engine.hardware import place, select_device
 from napari_noise2self.engine.mixing import Mixing
@@ -327,6 +327,11 @@ def load_trained(
             None if mixing is None else Mixing.from_json(mixing),
             bool(description["in_slice"]),
         )
+        kinds = trained.kinds(trained.best_output)
+        if len(kinds) != channels or not set(kinds) <= {*get_args(Output)} - {"auto"}:
+            raise ValueError(f"outputs {trained.best_output!r} of {channels} channels")
+        if "mixed" in kinds and mixing is None:
+            raise ValueError("a mixed output without its shares")
         summary = dict(description["summary"])
     except _BROKEN as error:
         raise not_a_model(path, error) from error

@@ -5,6 +5,9 @@ itself.  But what it makes of the image is an image of the same kind whose truth
 is known.  With noise drawn as that of the image is told, it can go on learning
 as from the truth.  Half of the crops stay masked ones of the image itself,
 which hold the estimate to what was measured.
+
+Held-out positions are no targets of pairs either, but the estimate has seen them:
+no effect of that on the score was found (docs/explanation/scores.md).
 """
 
 from __future__ import annotations

@@ -119,7 +119,9 @@ class Sampler:
             # Probes are drawn for crops that are turned already.
             self.turn = self.turn and self.probes.white
         self.pairing: Recorruption | Redrawing | None = None
-        if self.masks and noise is not None and can_recorrupt(noise, partition):
+        # With one crop per step, there is none for a pair.
+        paired = self.masks and self.batch_size > 1
+        if paired and noise is not None and can_recorrupt(noise, partition):
             self.pairing = Recorruption(
                 data.blocks, data.normalisation, noise, self.crop, device, config.seed
             )
@@ -191,7 +193,7 @@ class Sampler:
     def pairs(self, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Crops as `pairing` makes them noisy, what is to be predicted, and where to compare them.
 
-        Held-out positions are not compared: they stay unknown to training.
+        Held-out positions are not compared.
 
         Returns
         -------

@@ -130,15 +130,18 @@ class Trained:
         seen = [kind == "single-pass" for kind in kinds]
         single, done = None, 0.0
         if any(seen):
+            if not all(seen):
+                # The other outputs apply the network to each subset by itself.
+                done = 1 / (1 + self.partition.subset_count(self.ndim))
             for part in predictor.single_pass(values, place):
                 if all(seen) or isinstance(part, Notice):
                     yield part
                 elif isinstance(part, np.ndarray):
                     single = part
+                else:
+                    yield done * part
             if all(seen):
                 return
-            done = 1 / (1 + self.partition.subset_count(self.ndim))
-            yield done
         wanted = (slice(None), *place.keep) if place else (slice(None),)
         for part in predictor.j_invariant(values, valid, place):
             if isinstance(part, np.ndarray):

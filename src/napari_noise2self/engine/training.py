@@ -18,7 +18,7 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,8 +62,8 @@ MAX_RECOVERIES = 5
 AVERAGE_SHARE = 0.05
 
 Preview = Callable[[nn.Module], int | None]
-# Makes the pairs of the next cycle from the network; None if that was stopped.
-Redraw = Callable[[nn.Module, Control], Generator[Notice, None, Redrawing | None]]
+# Makes the pairs of the next cycle from the network; None if training has to end.
+Redraw = Callable[[nn.Module, Control], Generator[Notice | None, None, Redrawing | None]]
 
 
 @dataclass(frozen=True)
@@ -282,7 +282,9 @@ def train(
     for steps in plan.cycles:
         if cycles.report.step:
             assert redraw is not None
-            pairing = None if control.stopped else (yield from redraw(network, control))
+            pairing = None
+            if not control.stopped:
+                pairing = yield from cycles.waited(redraw(network, control), control)
             if pairing is None:
                 break
             sampler.pairing = pairing
@@ -317,6 +319,33 @@ class _Cycles:
         self.batch_size = sampler.batch_size
         ndim = 2 if config.context else sampler.ndim
         self.peak = config.learning_rate or (PLAIN_RATE if self.plain else PEAK_RATE[ndim])
+        self.recoveries = 0
+
+    def waited(
+        self,
+        work: Generator[Notice | None, None, Redrawing | None],
+        control: Control,
+    ) -> Generator[Notice | TrainingEvent, None, Redrawing | None]:
+        """What `work` returns, with events while it lasts, and pauses."""
+        while True:
+            try:
+                said = next(work)
+            except StopIteration as stop:
+                pairing: Redrawing | None = stop.value
+                return pairing
+            if said is not None:
+                yield said
+            yield from self._pause(control)
+            if self.report.due:
+                yield self.report.event()
+
+    def _pause(self, control: Control) -> Iterator[TrainingEvent]:
+        """Events for as long as it is to be paused."""
+        while control.paused:
+            since = time.monotonic()
+            control.wait_while_paused(INTERVAL)
+            self.report.began += time.monotonic() - since
+            yield self.report.event()
 
     def run(self, steps: int, control: Control) -> Generator[Notice | TrainingEvent, None, None]:
         """Train for so many steps, and leave the best weights in the network."""
@@ -334,19 +363,15 @@ class _Cycles:
 
         best, best_score = _snapshot(average.network), score()
         report.score = None
-        rate_factor, recoveries = 1.0, 0
         slack = 0.0 if sampler.goals is None else GOAL_SLACK
         next_preview = time.monotonic()
         step = 0
         network.train()
         while step < steps and not control.stopped:
-            if control.paused:
-                since = time.monotonic()
-                control.wait_while_paused(INTERVAL)
-                report.began += time.monotonic() - since
-                yield report.event()
-                continue
-            rate = self.peak if plain else rate_factor * learning_rate(step, steps, self.peak)
+            yield from self._pause(control)
+            if control.stopped:
+                break
+            rate = self.peak if plain else learning_rate(step, steps, self.peak)
             try:
                 losses = _step(
                     network,
@@ -381,11 +406,11 @@ class _Cycles:
                     math.isfinite(best_score)
                     and not now_score < DIVERGED * best_score + slack
                     and not plain
-                    and recoveries < MAX_RECOVERIES
+                    and self.recoveries < MAX_RECOVERIES
                     and not last
                 ):
-                    recoveries += 1
-                    rate_factor /= 3 * recoveries
+                    self.recoveries += 1
+                    self.peak /= 3 * self.recoveries
                     network.load_state_dict(best)
                     average.network.load_state_dict(best)
                     optimizer = AdamW(network, weight_decay)

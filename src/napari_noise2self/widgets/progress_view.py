@@ -119,8 +119,12 @@ def summarise(outcome: Outcome) -> str:
             "Score and gain speak of the J-invariant prediction on held-out pixels. The score "
             "holds the noise, too: lower is better, among runs with the same grid and hidden block."
         )
-        if info.get("output") != "j-invariant" and not mixed:
-            note += f" The layer shows the {info.get('output')} output, which they do not measure."
+        output = info.get("output")
+        if output != "j-invariant" and not mixed:
+            shown = f"{output} output"
+            if output and "," in output:  # one for each channel
+                shown = f"outputs {output} of its channels"
+            note += f" The layer shows the {shown}, which they do not measure."
         lines.append(note)
     return "<br>".join(lines)
 
