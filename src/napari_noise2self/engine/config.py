@@ -71,10 +71,10 @@ class TrainingConfig(BaseModel):
         Length of the training; one epoch draws as many targets as the data
         has pixels.  Training against a target, or by Stein's risk, takes as
         many steps as if pixels were hidden.  None plans it from the data and
-        the device.  Of one image whose noise is known, from 1.5 times that
-        length on the learning rate has a second cycle, and a third from four
-        times on.  In these, half of the crops are the network's own estimate
-        with noise drawn anew; that takes no more steps.
+        the device.  Where the noise is known, from 1.5 times that length on
+        the learning rate has a second cycle, and a third from four times on.
+        In these, half of the crops are the network's own estimate with noise
+        drawn anew; that takes no more steps.
     output : {"auto", "single-pass", "j-invariant", "mixed"}
         What `predict` returns by default.
     device : {"auto", "cuda", "mps", "cpu"}

@@ -34,6 +34,8 @@ class Finisher:
     config : TrainingConfig
     sampler : Sampler
     noise : NoiseReport
+    alike : bool
+        Whether that is the noise of all images.
     averaging : int
         As for `Trained.predictor`.
     """
@@ -42,6 +44,7 @@ class Finisher:
     config: TrainingConfig
     sampler: Sampler
     noise: NoiseReport
+    alike: bool
     averaging: int
 
     @property
@@ -58,6 +61,7 @@ class Finisher:
             and self.sampler.batch_size > 1
             and self.config.recipe == "default"
             and self.noise.known
+            and self.alike
             and not kept
             and pixels <= REDRAWN_PIXELS
         )
@@ -78,7 +82,8 @@ class Finisher:
     def with_best_output(self, trained: Trained, positions: Sequence[HeldOut]) -> Trained:
         """The denoiser with the output that suits each channel, told by held-out positions."""
         trained = trained.with_mixing(positions)
-        best = [best_output(self.sampler, gain) for gain in trained.gains_of_mixing(positions)]
+        gains = trained.gains_of_mixing(positions) if self.alike else [None] * len(positions)
+        best = [best_output(self.sampler, gain) for gain in gains]
         # One name says it where the channels are alike.
         together = best[0] if len(set(best)) == 1 else ", ".join(best)
         return dataclasses.replace(trained, best_output=together)

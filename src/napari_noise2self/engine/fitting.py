@@ -23,6 +23,7 @@ from napari_noise2self.engine.finishing import Finisher
 from napari_noise2self.engine.grey_range import mapped_by_range
 from napari_noise2self.engine.hardware import place, select_device
 from napari_noise2self.engine.layout import Layout
+from napari_noise2self.engine.noise.alike import most_different
 from napari_noise2self.engine.noise.estimate import NoiseReport, estimate_noise
 from napari_noise2self.engine.partition import Grid, Partition
 from napari_noise2self.engine.preparation import TrainingData, prepare
@@ -39,6 +40,8 @@ from napari_noise2self.engine.trained import (
     scoring_pieces,
 )
 
+# The noise of so many images is estimated, at most.
+MOST_ESTIMATED = 8
 PATTERNED = (
     "Part of the noise is the same in every frame (a fixed pattern): neighbouring slices show it "
     "to the network, and some of it will stay. Subtract a dark frame, or denoise slice by slice."
@@ -175,7 +178,17 @@ def fit_events(
             return None
         for message in taught.notices:
             yield Notice(message)
-    noise = estimate_noise(parts[0][0], first.axes, volume=first.volume, depth_axis=first.depth)
+    noises = [
+        estimate_noise(image, layout.axes, volume=layout.volume, depth_axis=layout.depth)
+        for image, layout in _few(parts)
+    ]
+    noise, other = noises[0], most_different(noises)
+    if other is not None and config.objective == "n2s":
+        yield Notice(
+            f"The noise of the images differs: of one it is {other[1]:.2g} times as strong as of "
+            f"the first at the same grey values. Gains and shares are told from the first, and the "
+            f"mixed output is not taken by itself: train on images of like noise, or on each alone."
+        )
     partition = _partition(config, noise, data)
     for message in _warnings(config, noise, partition, taught is not None):
         yield Notice(message)
@@ -186,9 +199,8 @@ def fit_events(
     network = place(network, device, first.ndim)
     sampler = Sampler(data, partition, config, device, noise, taught.blocks if taught else None)
     averaging = averaging_of(config, first)
-    finisher = Finisher(data, config, sampler, noise, averaging)
-    redrawn = len(lessons.images) == 1 and finisher.can_redraw
-    length = training.plan(config, data.pixels, sampler, device, redrawn)
+    finisher = Finisher(data, config, sampler, noise, other is None, averaging)
+    length = training.plan(config, data.pixels, sampler, device, finisher.can_redraw)
     schedule = config
     if warm_start:
         length, schedule = training.going_on(length, config, first.ndim)
@@ -226,6 +238,11 @@ def fit_events(
     if loss is not None:
         summary["target"] = {"loss": loss.loss, "error": loss.error, "positions": loss.positions}
     return trained, summary
+
+
+def _few(parts: Sequence[tuple[Any, Layout]]) -> list[tuple[Any, Layout]]:
+    """The first of many images, and some of the others."""
+    return [parts[i] for i in np.unique(np.linspace(0, len(parts) - 1, MOST_ESTIMATED, dtype=int))]
 
 
 def _partition(config: TrainingConfig, noise: NoiseReport, data: TrainingData) -> Partition:

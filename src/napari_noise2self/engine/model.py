@@ -138,7 +138,7 @@ class Denoiser:
         ----------
         image : array_like or list of array_like
             numpy or dask; any integer or floating-point type.  The noise is
-            estimated from the first of a list.
+            estimated from the first of a list; what differs much from it is told.
         axes : str or sequence of str, optional
             One letter per axis, such as "TZYX"; by default the last two axes
             are YX and leading ones are frames.  Of images that differ, one
