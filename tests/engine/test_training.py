@@ -250,7 +250,7 @@ def test_an_unstable_training_recovers_and_is_reported(noisy, truth, small_confi
     denoiser = Denoiser(wild)
     events, trained = listen(denoiser.train(noisy))
     assert trained
-    assert any("unstable" in event.message for event in events if isinstance(event, Notice))
+    assert any("taken back" in event.message for event in events if isinstance(event, Notice))
     better = psnr(truth, denoiser.predict(noisy), data_range=255)
     assert better > psnr(truth, noisy, data_range=255)
 

@@ -116,7 +116,7 @@ def plan(
     targets = sampler.masked_crops(sampler.batch_size) * sampler.targets_per_crop
     # More data deserves more steps, but far fewer than in proportion.
     growth = (pixels / REFERENCE_PIXELS) ** 0.25
-    automatic = round(AUTO_STEPS * min(max(growth, 0.75), 3.0))
+    automatic = round(AUTO_STEPS * min(max(growth, 0.4), 3.0))
     if device.type != "cpu":
         automatic *= 2
     steps = automatic
@@ -415,8 +415,8 @@ class _Cycles:
                     average.network.load_state_dict(best)
                     optimizer = AdamW(network, weight_decay)
                     yield Notice(
-                        "Training became unstable and was taken back to its best state; it goes "
-                        "on with a smaller learning rate."
+                        "The held-out score became much worse, and training was taken back to "
+                        "its best state; it goes on with a smaller learning rate."
                     )
             if self.preview is not None and not last and time.monotonic() >= next_preview:
                 since = time.monotonic()
