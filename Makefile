@@ -18,7 +18,7 @@ lint: setup
 	.venv/bin/lint-imports
 
 test: lint
-	.venv/bin/pytest
+	.venv/bin/pytest -n auto --maxprocesses 4 --dist loadfile
 
 demo: setup
 	@.venv/bin/python scripts/demo.py $(if $(IMAGE),"$(IMAGE)")
