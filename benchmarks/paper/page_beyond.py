@@ -65,9 +65,9 @@ where there is one, N2T against the mean of
 {table(rows)}
 
 On average {db(mean["raw"])} → {db(mean["default"])} dB in {mean["seconds"]:.1f} s, with six times
-the epochs {db(mean["long"])} dB in {mean["long_seconds"]:.0f} s, and {db(mean["n2t"])} dB with the truth as target: what N2S misses is
-{mean["n2t"] - mean["default"]:.2f} dB at the same length. The other real pairs (TIRF with an
-sCMOS camera, confocal, wide field), scale-invariant PSNR:
+the epochs {db(mean["long"])} dB in {mean["long_seconds"]:.0f} s, and {db(mean["n2t"])} dB with
+the truth as target: what N2S misses is {mean["n2t"] - mean["default"]:.2f} dB at the same length.
+The other real pairs (TIRF with an sCMOS camera, confocal, wide field), scale-invariant PSNR:
 
 {table(more)}
 
