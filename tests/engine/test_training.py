@@ -181,6 +181,19 @@ def test_an_automatic_plan_grows_far_slower_than_the_data(noisy):
     assert steps[-1] <= 4 * steps[1]
 
 
+def test_a_small_image_is_not_learned_by_heart():
+    """More than 150 times each pixel of 64x64, and the held-out score rises again."""
+    config, epochs, steps = TrainingConfig(), [], []
+    for side in (32, 64, 96):
+        image = np.random.default_rng(0).normal(size=(side, side))
+        sampler = sampler_of(image, config, Grid(2))
+        found = training.plan(config, side**2, sampler, torch.device("cpu"))
+        epochs.append(found.epochs(found.steps))
+        steps.append(found.steps)
+    assert epochs[0] < epochs[1] < 151 < epochs[2]
+    assert 80 <= steps[0] < steps[1] < steps[2]
+
+
 def test_a_stop_keeps_what_was_learned(noisy, truth, small_config, listen):
     control = Control()
     denoiser = Denoiser(small_config)

@@ -37,6 +37,9 @@ from napari_noise2self.engine.sure_training import STEP, risk
 # The automatic length, in steps, for an image of REFERENCE_PIXELS.
 AUTO_STEPS = 350
 REFERENCE_PIXELS = 512 * 512
+# 64x64 pixels are learned by heart, noise and all, in twice as many epochs as these; so they, and
+# smaller images in proportion to their pixels, have no more, but not fewer steps than that.
+SMALL_PIXELS, SMALL_EPOCHS, LEAST_STEPS = 64 * 64, 150, 80
 # From so many times the automatic length on there are one, two and three cycles.  In one of half
 # that length what a second one gives is lost again on smooth images and some correlated noise.
 CYCLES = (0.0, 1.5, 4.0)
@@ -116,7 +119,9 @@ def plan(
     targets = sampler.masked_crops(sampler.batch_size) * sampler.targets_per_crop
     # More data deserves more steps, but far fewer than in proportion.
     growth = (pixels / REFERENCE_PIXELS) ** 0.25
-    automatic = round(AUTO_STEPS * min(max(growth, 0.4), 3.0))
+    automatic = round(AUTO_STEPS * min(max(growth, 0.75), 3.0))
+    most = SMALL_EPOCHS * pixels / SMALL_PIXELS * pixels / targets
+    automatic = min(automatic, max(round(most), LEAST_STEPS))
     if device.type != "cpu":
         automatic *= 2
     steps = automatic
