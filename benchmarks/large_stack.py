@@ -159,7 +159,9 @@ def difference(source: Path, target: Path, denoiser: Denoiser) -> int:
             place = Place.around(box, array.shape, method.reach)
             frame = Frame.of(array, layout, trained.normalisation, 0, rule, place)
             expected = result[box]
-        *_, values = trained.output("single-pass", trained.predictor(), frame)
+        *_, values = trained.output(
+            "single-pass", trained.predictor(), frame.values, frame.valid, frame.place
+        )
         grey = np.rint(frame.restore(values)[0].clip(0, 65535))
         worst = max(worst, int(np.abs(grey - expected).max()))
     return worst
