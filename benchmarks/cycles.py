@@ -23,7 +23,7 @@ from outputs import middle, noisy_versions, truths
 from pairs import FMD, PAIRS, quality, read
 
 import napari_noise2self as n2s
-from napari_noise2self.engine import finishing, redrawing, training
+from napari_noise2self.engine import finisher, redrawing, schedule
 
 TIMES = 3
 SCENES = ["camera", "retina", "simulated cells", "emitters, 1.5 px", "disks on black"]
@@ -55,9 +55,9 @@ class NoPairs:
         return False
 
 
-def hidden_only(finisher: finishing.Finisher, *_: object) -> Iterator[None]:
+def hidden_only(maker: finisher.Finisher, *_: object) -> Iterator[None]:
     """A new cycle learns from what the first one did."""
-    return finisher.sampler.pairing or NoPairs()
+    return maker.sampler.pairing or NoPairs()
     yield
 
 
@@ -85,11 +85,11 @@ def of_variance(share: float) -> type[redrawing.Redrawing]:
 
 
 VARIANTS = {
-    "one cycle": mock.patch.object(training, "CYCLES", (0.0,)),
-    "hidden only": mock.patch.object(finishing.Finisher, "redraw", hidden_only),
+    "one cycle": mock.patch.object(schedule, "CYCLES", (0.0,)),
+    "hidden only": mock.patch.object(finisher.Finisher, "redraw", hidden_only),
     "with pairs": contextlib.nullcontext(),
-    "variance x 0.7": mock.patch.object(finishing, "Redrawing", of_variance(0.7)),
-    "variance x 1.4": mock.patch.object(finishing, "Redrawing", of_variance(1.4)),
+    "variance x 0.7": mock.patch.object(finisher, "Redrawing", of_variance(0.7)),
+    "variance x 1.4": mock.patch.object(finisher, "Redrawing", of_variance(1.4)),
 }
 
 

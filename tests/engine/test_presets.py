@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from napari_noise2self import Denoiser, RandomPartition, TrainingConfig
-from napari_noise2self.engine import training
+from napari_noise2self.engine import schedule, training
 from napari_noise2self.engine.errors import InputError
 from napari_noise2self.engine.events import Control
 from napari_noise2self.engine.grey_range import mapped_by_range
@@ -41,7 +41,7 @@ def test_presets_are_the_settings_of_the_paper(name):
     assert TrainingConfig.model_validate_json(config.model_dump_json()) == config
     stack = images(8, side)
     sampler, data = sampler_of(stack, config.model_copy(update={"grey_range": (0, 1)}))
-    steps = training.plan(config, data.pixels, sampler, torch.device("cpu")).steps
+    steps = schedule.plan(config, data.pixels, sampler, torch.device("cpu")).steps
     # As often as there are passes, each image is met with one subset.
     assert steps == max(round(passes * 8 / batch), 1)
     assert sampler.crop == [side, side]
@@ -111,7 +111,7 @@ def test_the_plain_recipe_is_adam_and_nothing_else():
     sampler, data = sampler_of(stack, config)
     nets = [nn.Conv2d(1, 1, 3, padding=1) for _ in range(2)]
     nets[1].load_state_dict(nets[0].state_dict())
-    plan = training.Plan((5,), 1.0, data.pixels)
+    plan = schedule.Plan((5,), 1.0, data.pixels)
     for _ in training.train(nets[0], sampler, plan, config, [1.0], Control()):
         pass
     optimizer = torch.optim.Adam(nets[1].parameters(), lr=0.01)

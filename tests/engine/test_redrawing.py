@@ -6,7 +6,7 @@ import torch
 
 from napari_noise2self import Denoiser, TrainingConfig, psnr
 from napari_noise2self.engine.events import Control, Notice, TrainingEvent
-from napari_noise2self.engine.finishing import Finisher
+from napari_noise2self.engine.finisher import Finisher
 from napari_noise2self.engine.layout import Layout
 from napari_noise2self.engine.noise.estimate import estimate_noise
 from napari_noise2self.engine.noise.line import Limits, Line
@@ -14,7 +14,7 @@ from napari_noise2self.engine.preparation import prepare
 from napari_noise2self.engine.recorruption import can_recorrupt
 from napari_noise2self.engine.redrawing import Redrawing
 from napari_noise2self.engine.sampling import Sampler
-from napari_noise2self.engine.training import CYCLES, plan
+from napari_noise2self.engine.schedule import CYCLES, plan
 from napari_noise2self.stacks.samples import cells
 
 SIDE = 256
@@ -121,7 +121,7 @@ def sample():
 @pytest.fixture
 def impatient(monkeypatch):
     """An automatic length of which a test can wait for twice as much."""
-    monkeypatch.setattr("napari_noise2self.engine.training.AUTO_STEPS", 200)
+    monkeypatch.setattr("napari_noise2self.engine.schedule.AUTO_STEPS", 200)
 
 
 SMALL = TrainingConfig(channels=16, depth=2, device="cpu", crop_size=64, batch_size=8)
@@ -177,7 +177,7 @@ LONG = SMALL.model_copy(update={"epochs": 60.0, "batch_size": 4})
 @pytest.fixture
 def hasty(monkeypatch):
     """An automatic length of a few steps, and an event after each of them."""
-    monkeypatch.setattr("napari_noise2self.engine.training.AUTO_STEPS", 60)
+    monkeypatch.setattr("napari_noise2self.engine.schedule.AUTO_STEPS", 60)
     monkeypatch.setattr("napari_noise2self.engine.training.INTERVAL", 0.0)
 
 
@@ -214,7 +214,7 @@ def test_too_little_memory_for_the_estimate_ends_training_with_what_was_learned(
     def full(*_):
         raise error
 
-    monkeypatch.setattr("napari_noise2self.engine.finishing.Redrawing", full)
+    monkeypatch.setattr("napari_noise2self.engine.finisher.Redrawing", full)
     denoiser = Denoiser(LONG)
     events, trained = listen(denoiser.train(sample[0]))
     assert trained

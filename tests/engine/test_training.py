@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from napari_noise2self import Denoiser, Grid, TrainingConfig, psnr
-from napari_noise2self.engine import training
+from napari_noise2self.engine import schedule, training
 from napari_noise2self.engine.errors import EngineError, OutOfMemoryError
 from napari_noise2self.engine.events import Control, Notice, TrainingEvent
 from napari_noise2self.engine.layout import Layout
@@ -173,7 +173,7 @@ def test_an_automatic_plan_grows_far_slower_than_the_data(noisy):
     config = TrainingConfig()
     sampler = sampler_of(noisy, config)
     steps = [
-        training.plan(config, side**2, sampler, torch.device("cpu")).steps
+        schedule.plan(config, side**2, sampler, torch.device("cpu")).steps
         for side in (64, 512, 2048, 10**5)
     ]
     assert steps == sorted(steps)
@@ -187,7 +187,7 @@ def test_a_small_image_is_not_learned_by_heart():
     for side in (32, 64, 96):
         image = np.random.default_rng(0).normal(size=(side, side))
         sampler = sampler_of(image, config, Grid(2))
-        found = training.plan(config, side**2, sampler, torch.device("cpu"))
+        found = schedule.plan(config, side**2, sampler, torch.device("cpu"))
         epochs.append(found.epochs(found.steps))
         steps.append(found.steps)
     assert epochs[0] < epochs[1] < 151 < epochs[2]

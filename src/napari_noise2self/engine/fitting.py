@@ -19,7 +19,7 @@ from napari_noise2self.engine.checks import check_network, check_partition
 from napari_noise2self.engine.config import TrainingConfig
 from napari_noise2self.engine.errors import InputError, OutOfMemoryError
 from napari_noise2self.engine.events import Control, Notice, TrainingEvent
-from napari_noise2self.engine.finishing import Finisher
+from napari_noise2self.engine.finisher import Finisher
 from napari_noise2self.engine.grey_range import mapped_by_range
 from napari_noise2self.engine.hardware import place, select_device
 from napari_noise2self.engine.layout import Layout
@@ -30,6 +30,7 @@ from napari_noise2self.engine.preparation import TrainingData, prepare
 from napari_noise2self.engine.preview import Preview
 from napari_noise2self.engine.region import Region, described, part_of
 from napari_noise2self.engine.sampling import Sampler
+from napari_noise2self.engine.schedule import going_on, plan
 from napari_noise2self.engine.scoring import Score
 from napari_noise2self.engine.sure_training import check_noise
 from napari_noise2self.engine.targets import loss_against, matched, prepare_targets
@@ -200,10 +201,10 @@ def fit_events(
     sampler = Sampler(data, partition, config, device, noise, taught.blocks if taught else None)
     averaging = averaging_of(config, first)
     finisher = Finisher(data, config, sampler, noise, other is None, averaging)
-    length = training.plan(config, data.pixels, sampler, device, finisher.can_redraw)
+    length = plan(config, data.pixels, sampler, device, finisher.can_redraw)
     schedule = config
     if warm_start:
-        length, schedule = training.going_on(length, config, first.ndim)
+        length, schedule = going_on(length, config, first.ndim)
     if own:
         check_network(network, first.channels, first.ndim)
     preview = None
